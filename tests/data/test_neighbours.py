@@ -1,12 +1,17 @@
-"""Neighbours by co-occurrence: against the definition, and in time on real data."""
+"""Neighbours by co-occurrence and by embedding: against their definitions."""
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
 
 from tfrs_barlow.data import (
     UserSequences,
     build_sequences,
     cooccurrence_neighbours,
+    embedding_neighbours,
     read_movielens_1m,
 )
 
@@ -61,6 +66,18 @@ def test_an_item_without_company_has_no_neighbour():
     assert neighbours[3:].tolist() == [[4, 0, 0], [3, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
+def test_ties_go_to_the_lower_id():
+    # Of 100 items that are all equally similar.
+    neighbours = cooccurrence_neighbours(make_sequences(range(3, 103)), 103, k=3)
+    assert neighbours[3].tolist() == [4, 5, 6]
+    assert neighbours[4].tolist() == [3, 5, 6]
+    assert neighbours[102].tolist() == [3, 4, 5]
+
+
+def test_without_users_nobody_has_neighbours():
+    assert cooccurrence_neighbours(make_sequences(), 5, k=2).tolist() == [[0, 0]] * 5
+
+
 def test_how_often_a_user_has_an_item_does_not_matter():
     once = cooccurrence_neighbours(make_sequences([3, 4], [3, 5], [3, 5]), 6, k=2)
     often = make_sequences([3, 4, 4, 4, 4], [3, 5], [3, 5])
@@ -86,3 +103,121 @@ def test_movielens(ml_1m_dir):
     assert titles[260] == "Star Wars: Episode IV - A New Hope (1977)"
     alike = set(titles[vocabulary.decode(neighbours[star_wars][0])])
     assert "Star Wars: Episode V - The Empire Strikes Back (1980)" in alike
+
+
+def table(*items):
+    """The embeddings of some items, behind those of the reserved ids."""
+    items = np.asarray(items)
+    return np.concatenate([np.zeros_like(items, shape=(3, items.shape[1])), items])
+
+
+def most_similar(similarities, k):
+    """By the definition: all others, by similarity and then by id."""
+    neighbours = np.zeros((len(similarities), k), np.int32)
+    for item in range(3, len(similarities)):
+        others = [other for other in range(3, len(similarities)) if other != item]
+        others.sort(key=lambda other: (-similarities[item, other], other))
+        neighbours[item, : len(others[:k])] = others[:k]
+    return neighbours
+
+
+class TestEmbeddings:
+    def test_by_cosine_and_by_scalar_product(self):
+        embeddings = table([1.0, 0.0], [9.0, 9.0], [1.0, 0.5], [-1.0, 0.0])
+        cosine = embedding_neighbours(embeddings, k=3)
+        assert cosine.dtype == np.int32
+        assert cosine.tolist() == [
+            [0, 0, 0],
+            [0, 0, 0],
+            [0, 0, 0],
+            [5, 4, 6],
+            [5, 3, 6],
+            [4, 3, 6],
+            [4, 5, 3],
+        ]
+        dot = embedding_neighbours(embeddings, k=1, similarity="dot")
+        assert dot[3:].tolist() == [[4], [5], [4], [3]]
+
+    @pytest.mark.parametrize("similarity", ["cosine", "dot"])
+    @pytest.mark.parametrize(("size", "k"), [(60, 7), (700, 3), (700, 40), (3_000, 2)])
+    def test_by_definition(self, size, k, similarity):
+        """For few items and many, which are left out and compared block by block."""
+        embeddings = np.random.default_rng(0).normal(size=(size, 5))
+        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        vectors = unit if similarity == "cosine" else embeddings
+        expected = np.where(np.eye(size), -np.inf, vectors @ vectors.T)
+        expected[:, :3] = -np.inf
+        neighbours = embedding_neighbours(embeddings, k=k, similarity=similarity)
+        assert neighbours[3:].min() >= 3
+        np.testing.assert_allclose(
+            np.take_along_axis(expected, neighbours, axis=1)[3:],
+            np.sort(expected, axis=1)[3:, : -k - 1 : -1],
+            atol=1e-5,
+        )
+
+    @settings(deadline=None)
+    @given(
+        st_numpy.arrays(
+            np.int64,
+            st.tuples(st.integers(0, 100), st.just(2)),
+            elements=st.integers(1, 9),
+        ),
+        st.integers(1, 5),
+    )
+    def test_ties_go_to_the_lower_id(self, items, k):
+        embeddings = table(*items) if len(items) else np.zeros((3, 2))
+        np.testing.assert_array_equal(
+            embedding_neighbours(embeddings, k=k, similarity="dot"),
+            most_similar(embeddings @ embeddings.T, k),
+        )
+
+    @pytest.mark.parametrize("similarity", ["cosine", "dot"])
+    def test_an_item_without_embedding_has_no_neighbours_and_is_nobodys(
+        self, similarity
+    ):
+        embeddings = table([1.0, 0.0], [0.0, 0.0], [-1.0, 0.1])
+        neighbours = embedding_neighbours(embeddings, k=2, similarity=similarity)
+        assert neighbours[3:].tolist() == [[5, 0], [0, 0], [3, 0]]
+
+    @pytest.mark.parametrize("similarity", ["cosine", "dot"])
+    @pytest.mark.parametrize("shape", [(0, 4), (2, 4), (5, 4), (5, 0)])
+    def test_nobody_may_have_one(self, shape, similarity):
+        neighbours = embedding_neighbours(np.zeros(shape), k=2, similarity=similarity)
+        assert neighbours.tolist() == [[0, 0]] * shape[0]
+
+    def test_the_rows_of_reserved_ids_do_not_matter(self):
+        embeddings = table([1.0, 0.0], [0.0, 1.0], [1.0, 1.0])
+        expected = embedding_neighbours(embeddings, k=2)
+        embeddings[:3] = [[1.0, 1.0], [np.nan, 0.0], [np.inf, 0.0]]
+        np.testing.assert_array_equal(embedding_neighbours(embeddings, k=2), expected)
+
+    @pytest.mark.parametrize("similarity", ["cosine", "dot"])
+    @pytest.mark.parametrize("scale", [1e-200, 1e-30, 1.0, 1e30, 1e200])
+    def test_the_scale_does_not_matter(self, scale, similarity):
+        embeddings = np.random.default_rng(0).normal(size=(50, 4))
+        np.testing.assert_array_equal(
+            embedding_neighbours(embeddings * scale, k=5, similarity=similarity),
+            embedding_neighbours(embeddings, k=5, similarity=similarity),
+        )
+
+    @pytest.mark.parametrize("dtype", [tf.float16, tf.float32, tf.float64, tf.int32])
+    def test_takes_the_weights_of_a_layer(self, dtype):
+        embeddings = table([4, 0], [0, 4], [4, 1])
+        weights = tf.Variable(tf.cast(embeddings, dtype))
+        np.testing.assert_array_equal(
+            embedding_neighbours(weights, k=2), embedding_neighbours(embeddings, k=2)
+        )
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_an_item_must_be_finite(self, value):
+        embeddings = table([1.0, 0.0], [1.0, value], [value, value])
+        with pytest.raises(ValueError, match=r"embeddings must be finite, .* item 4"):
+            embedding_neighbours(embeddings)
+
+    def test_bad_arguments_are_named(self):
+        with pytest.raises(ValueError, match="k must be at least 1, but it is 0"):
+            embedding_neighbours(np.ones((5, 2)), k=0)
+        with pytest.raises(ValueError, match=r"embeddings must .* but it is \[5\]"):
+            embedding_neighbours(np.ones(5))
+        with pytest.raises(ValueError, match="similarity must be 'cosine' or 'dot'"):
+            embedding_neighbours(np.ones((5, 2)), similarity="euclid")

@@ -14,7 +14,16 @@ from tfrs_barlow.data.movielens import (
     read_movielens_1m,
     read_movielens_csv,
 )
-from tfrs_barlow.data.neighbours import cooccurrence_neighbours
+from tfrs_barlow.data.neighbours import (
+    cooccurrence_neighbours,
+    embedding_neighbours,
+)
+from tfrs_barlow.data.pairs import (
+    SequencePairs,
+    different_period_pairs,
+    pair_batches,
+    same_target_pairs,
+)
 from tfrs_barlow.data.sequences import (
     UserSequences,
     UserSplit,
@@ -41,16 +50,21 @@ __all__ = [
     "ItemCategories",
     "MalformedFileError",
     "MovieLensDataset",
+    "SequencePairs",
     "UserSequences",
     "UserSplit",
     "Vocabulary",
     "build_sequences",
     "cooccurrence_neighbours",
+    "different_period_pairs",
     "download_movielens",
+    "embedding_neighbours",
     "generate_synthetic_log",
     "load_movielens",
+    "pair_batches",
     "read_movielens_1m",
     "read_movielens_csv",
+    "same_target_pairs",
     "split_users",
     "training_batches",
 ]

@@ -94,9 +94,18 @@ def training_batches(
             "label": tf.gather(item_ids, label),
         }
 
+    steps = endless_steps(first_step)
+    return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+def endless_steps(first_step: int | tf.Variable) -> tf.data.Dataset:
+    """Returns the numbers of all steps from a first one on, int64.
+
+    A variable is read each time an iteration begins, not when the dataset is made.
+    """
+
     def steps(_: tf.Tensor) -> tf.data.Dataset:
         first = tf.cast(tf.identity(first_step), tf.int64)
         return tf.data.Dataset.range(first, tf.int64.max)
 
-    dataset = tf.data.Dataset.range(1).flat_map(steps)
-    return dataset.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    return tf.data.Dataset.range(1).flat_map(steps)

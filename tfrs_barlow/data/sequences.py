@@ -119,7 +119,7 @@ class UserSequences:
         if indices.size == 0:
             # NumPy takes an empty list for floats, which are no indices.
             indices = indices.astype(np.int64)
-        return self._take(
+        return self.take(
             self.user_ids[indices], self.row_splits[:-1][indices], self.lengths[indices]
         )
 
@@ -134,7 +134,7 @@ class UserSequences:
         if count < 0:
             raise ValueError(f"count must not be negative, but is {count}.")
         lengths = np.maximum(self.lengths - count, 0)
-        return self._take(self.user_ids, self.row_splits[:-1], lengths)
+        return self.take(self.user_ids, self.row_splits[:-1], lengths)
 
     def most_recent(self, length: int) -> UserSequences:
         """Returns the sequences cut to the last `length` events of every user.
@@ -144,7 +144,7 @@ class UserSequences:
         """
         _require_positive("length", length)
         lengths = np.minimum(self.lengths, length)
-        return self._take(self.user_ids, self.row_splits[1:] - lengths, lengths)
+        return self.take(self.user_ids, self.row_splits[1:] - lengths, lengths)
 
     def item_from_end(self, offset: int) -> npt.NDArray[np.int32]:
         """Returns every user's item at `offset` from the end, 1 being the last.
@@ -182,10 +182,16 @@ class UserSequences:
         dense[np.arange(length) < recent.lengths[:, np.newaxis]] = recent.item_ids
         return dense
 
-    def _take(
+    def take(
         self, user_ids: npt.NDArray, starts: _IntArray, lengths: _IntArray
     ) -> UserSequences:
-        """Returns sequences of `lengths` events, taken from here from `starts` on."""
+        """Returns stretches of the events as sequences of their own.
+
+        Args:
+            user_ids: `[rows]`, whose each is.
+            starts: `[rows]`, the first event of each, counted through all sequences.
+            lengths: `[rows]`, how many events.
+        """
         row_splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         events = np.arange(row_splits[-1]) + np.repeat(
             starts - row_splits[:-1], lengths
