@@ -37,7 +37,7 @@ def test_pretraining_beats_a_random_encoder(finished):
     _, result = finished
     few = result.frozen["favourite, few labels"]
     assert few["Barlow Twins"] > few["random"] + 0.1
-    assert few["Barlow Twins"] > few["majority, popularity"] + 0.2
+    assert few["Barlow Twins"] > few["majority, popularity"] + 0.1
 
 
 def test_tables_hold_shares_and_seconds(finished):

@@ -9,6 +9,7 @@ from scipy import stats
 
 from tfrs_barlow.data import FIRST_ITEM_ID, MASK_ID, PADDING_ID
 from tfrs_barlow.layers import (
+    ByLength,
     RandomChoice,
     RandomCrop,
     RandomDrop,
@@ -36,8 +37,14 @@ AUGMENTATIONS = {
     "sequential": lambda **settings: Sequential(
         [RandomCrop(0.6), RandomReorder(0.5), RandomMask(0.3)], **settings
     ),
+    "random_crop_with_suffix": lambda **settings: RandomCrop(
+        0.6, keep_suffix=2, **settings
+    ),
     "random_choice": lambda **settings: RandomChoice(
         [RandomCrop(0.6), RandomReorder(0.5), SegmentMask(0.3)], **settings
+    ),
+    "by_length": lambda **settings: ByLength(
+        3, short=RandomMask(0.5), long=RandomCrop(0.5), **settings
     ),
 }
 every_augmentation = pytest.mark.parametrize(
@@ -257,8 +264,12 @@ def test_bad_rates(layer, rate):
 def test_other_bad_arguments():
     with pytest.raises(ValueError, match="padding_side"):
         RandomCrop(0.5, padding_side="both")
-    with pytest.raises(ValueError, match="augmentations"):
+    with pytest.raises(ValueError, match="keep_suffix must be at least 0"):
+        RandomCrop(0.5, keep_suffix=-1)
+    with pytest.raises(ValueError, match="at least 1 to choose from"):
         RandomChoice([])
+    with pytest.raises(ValueError, match=r"at least 2 to choose from.*holds 1"):
+        RandomChoice([RandomCrop(0.5)], replacement=False)
     with pytest.raises(TypeError, match="augmentation layers"):
         Sequential([tf.keras.layers.Dense(3)])
     with pytest.raises(ValueError, match=r"mask_values.*\['genre'\]"):
@@ -326,6 +337,19 @@ class TestRandomCrop:
         np.testing.assert_array_equal(np.diff(crops), 1)
         # The last of the five starts keeps the most recent item: peers never do.
         assert p_value_of_uniform(crops[:, 0] - 3, 5) > 0.001
+
+    def test_keeps_the_suffix_and_a_stretch_before_it(self):
+        crops = many(10, RandomCrop(0.6, keep_suffix=2))[:, :6]
+        assert (crops[:, 4:] == [11, 12]).all()
+        np.testing.assert_array_equal(np.diff(crops[:, :4]), 1)
+        assert p_value_of_uniform(crops[:, 0] - 3, 5) > 0.001
+
+    @pytest.mark.parametrize("length", [1, 2, 3, 5])
+    def test_the_suffix_stays_within_the_rate(self, length):
+        views = many(length, RandomCrop(0.6, keep_suffix=9))
+        lengths = (views != 0).sum(axis=1)
+        assert lengths.mean() == pytest.approx(max(0.6 * length, 1), abs=0.02)
+        assert (views.max(axis=1) == 2 + length).all()
 
     def test_never_empties_a_sequence(self):
         assert ((many(3, RandomCrop(0.0)) != 0).sum(axis=1) == 1).all()
@@ -561,14 +585,86 @@ class TestRandomReorder:
         assert (many(5, RandomReorder(0.0)) == np.arange(3, 8)).all()
 
 
+def kind(views):
+    """Which of crop, mask and nothing a row has undergone."""
+    cropped = (views == PADDING_ID).any(axis=1)
+    masked = (views == MASK_ID).any(axis=1)
+    return np.where(cropped, 0, np.where(masked, 1, 2))
+
+
+CROP_MASK_NOTHING = (RandomCrop(0.5), RandomMask(0.5), RandomReorder(0.0))
+
+
 class TestRandomChoice:
-    def test_chooses_per_sequence_and_uniformly(self):
-        choice = RandomChoice([RandomCrop(0.5), RandomMask(0.5), RandomReorder(0.0)])
-        views = many(10, choice)
-        cropped = (views == PADDING_ID).any(axis=1)
-        masked = (views == MASK_ID).any(axis=1)
-        kinds = np.where(cropped, 0, np.where(masked, 1, 2))
-        assert p_value_of_uniform(kinds, 3) > 0.001
+    @pytest.mark.parametrize("rows", [1, 2, 3, 7])
+    def test_every_sequence_gets_each_alike(self, rows):
+        choice = RandomChoice(CROP_MASK_NOTHING, seed=1)
+        inputs = padded([list(range(3, 13))] * rows)
+        call = tf.function(lambda: choice(inputs, training=True))
+        kinds = np.stack([kind(call().numpy()) for _ in range(2000)])
+        for row in range(rows):
+            assert p_value_of_uniform(kinds[:, row], 3) > 0.001
+        # And any two of them are as good as independent.
+        if rows == 7:
+            table = np.histogram2d(kinds[:, 0], kinds[:, 5], bins=3)[0]
+            assert table.min() > 2000 / 9 * 0.5
+
+    @pytest.mark.parametrize("rows", [9, 10, 11])
+    def test_the_shares_of_a_batch_are_equal(self, rows):
+        counts = np.bincount(kind(many(10, RandomChoice(CROP_MASK_NOTHING), rows)))
+        assert counts.sum() == rows
+        assert counts.max() <= 4
+
+    def test_each_row_gets_its_own_sequence_back(self):
+        inputs = padded([[10 * n, 10 * n + 1] for n in range(1, 30)])
+        nothing = [RandomReorder(0.0), RandomMask(0.0)]
+        view = RandomChoice(nothing)(inputs, training=True)
+        np.testing.assert_array_equal(view, inputs)
+        views = TwoViews(RandomChoice(nothing, replacement=False))
+        for view in views(inputs, training=True):
+            np.testing.assert_array_equal(view, inputs)
+
+    @pytest.mark.parametrize("rows", [1, 5, 6, 100])
+    def test_without_replacement_the_views_differ_in_kind(self, rows):
+        choice = RandomChoice(CROP_MASK_NOTHING, replacement=False)
+        views = TwoViews(choice, seed=1)
+        inputs = padded([list(range(3, 13))] * rows)
+        call = tf.function(lambda: views(inputs, training=True))
+        pairs = []
+        for _ in range(1200 // rows):
+            first, second = (kind(view.numpy()) for view in call())
+            assert (first != second).all()
+            pairs.extend(3 * first + second)
+        counts = np.bincount(pairs, minlength=9)
+        assert counts[[0, 4, 8]].tolist() == [0, 0, 0]
+        assert stats.chisquare(counts[[1, 2, 3, 5, 6, 7]]).pvalue > 0.001
+
+    def test_without_replacement_in_a_sequence_of_augmentations(self):
+        choice = RandomChoice(CROP_MASK_NOTHING, replacement=False)
+        views = TwoViews([RandomReorder(0.2), choice])
+        inputs = padded([list(range(3, 13))] * 60)
+        first, second = (kind(view.numpy()) for view in views(inputs, training=True))
+        assert (first != second).all()
+
+
+class TestByLength:
+    def test_short_sequences_are_treated_otherwise(self):
+        inputs = padded([list(range(3, 3 + n)) for n in range(9)])
+        layer = ByLength(4, short=RandomMask(0.5), long=RandomCrop(0.5))
+        view = layer(inputs, training=True, seed=SEED).numpy()
+        masked = (view == MASK_ID).any(axis=1)
+        cropped = (view != PADDING_ID).sum(axis=1) < np.arange(9)
+        assert masked.tolist() == [False] * 2 + [True] * 3 + [False] * 4
+        assert cropped.tolist() == [False] * 5 + [True] * 4
+
+    def test_where_one_of_them_makes_sequences_longer(self):
+        layer = ByLength(2, short=RandomInsert(1.0, NEIGHBOURS), long=RandomCrop(0.5))
+        view = layer(ragged([[3, 4], [5, 6, 7, 8]]), training=True)
+        assert view.row_lengths().numpy().tolist() == [4, 2]
+
+    def test_a_negative_threshold(self):
+        with pytest.raises(ValueError, match="threshold must be at least 0"):
+            ByLength(-1, short=RandomCrop(0.5), long=RandomCrop(0.5))
 
 
 class TestTwoViews:
@@ -578,6 +674,45 @@ class TestTwoViews:
         starts = [view.numpy()[:, 0] - 3 for view in views(inputs, training=True)]
         table = np.histogram2d(*starts, bins=5)[0]
         assert stats.chi2_contingency(table).pvalue > 0.001
+
+    def test_the_share_of_twins_is_a_metric(self):
+        rows = [[3, 4, 5, 6]] * 300 + [[7], []]
+        views = TwoViews(RandomReorder(0.5), seed=1)
+        first, second = views(padded(rows), training=True)
+        same = (first.numpy() == second.numpy()).all(axis=1)
+        # Of the empty sequence no views can differ: it does not count.
+        assert float(views.identical_views.result()) == pytest.approx(same[:-1].mean())
+        assert 0 < same[:300].mean() < 1
+        views(padded(rows), training=True, seed=SEED)
+        views(padded(rows), training=False)
+        assert views.identical_views.count == 301, "Only calls that draw are counted."
+
+    def test_twins_are_alike_in_every_column(self):
+        columns = {"item_id": padded([[3, 4]]), "genre": padded([[5, 6]])}
+        views = TwoViews(RandomMask(0.5, mask_values={"genre": 0}), seed=1)
+        seen = set()
+        for _ in range(20):
+            views.identical_views.reset_state()
+            first, second = views(columns, training=True)
+            twins = np.array_equal(first["genre"], second["genre"])
+            assert bool(views.identical_views.result()) == twins
+            seen.add(twins)
+        assert seen == {True, False}
+
+    @pytest.mark.parametrize("second", [None, RandomCrop(0.5)])
+    def test_the_second_view_can_be_of_a_partner(self, second):
+        own = {"item_id": padded([[3, 4, 5, 6], [7, 8]])}
+        partners = {"item_id": padded([[13, 14, 15, 16, 17, 18], [19]], "left")}
+        views = TwoViews(RandomCrop(0.5), second=second)
+        first, other = views(own, training=True, partners=partners)
+        assert first["item_id"].shape == (2, 4)
+        assert other["item_id"].shape == (2, 6)
+        assert set(items(first["item_id"])[0]) < set(range(3, 7))
+        assert len(items(first["item_id"])[0]) == 2
+        assert set(items(other["item_id"])[0]) < set(range(13, 19))
+        assert len(items(other["item_id"])[0]) == 3
+        assert other["item_id"][1].numpy().tolist() == [0] * 5 + [19]
+        assert views(own, partners=partners) == (own, partners)
 
     def test_outside_training_both_are_the_input(self):
         inputs = padded([[3, 4, 5]])

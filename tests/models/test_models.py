@@ -46,6 +46,45 @@ def test_pretraining_reads_another_column():
     np.testing.assert_array_equal(model(features), model(FEATURES["history"]))
 
 
+def test_pretraining_compares_a_history_with_its_partner():
+    views = tfrsb.layers.TwoViews([tfrsb.layers.RandomMask(0.5)], seed=1)
+    model = BarlowTwinsPretraining(
+        encoder(),
+        views=views,
+        projector=tfrsb.layers.Projector([6, 6]),
+        partner_column="partner",
+    )
+    features = {"history": FEATURES["history"], "partner": FEATURES["history"] + 1}
+    loss = model.compute_loss(features, training=False)
+    expected = tfrsb.losses.barlow_twins_loss(
+        model.projector(model.encoder(features["history"])),
+        model.projector(model.encoder(features["partner"])),
+    )
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["different period", "same target"])
+def test_pretraining_on_pairs_out_of_the_data(kind):
+    log = tfrsb.data.generate_synthetic_log(num_users=40, num_items=50, mean_length=10)
+    sequences, vocabulary = tfrsb.data.build_sequences(log)
+    draw = {
+        "different period": tfrsb.data.different_period_pairs,
+        "same target": tfrsb.data.same_target_pairs,
+    }[kind]
+    batches = tfrsb.data.pair_batches(
+        lambda seed: draw(sequences, seed=seed), batch_size=16, length=10
+    )
+    model = BarlowTwinsPretraining(
+        tfrsb.layers.MeanPoolingEncoder(vocabulary.size, output_dim=4),
+        projector=tfrsb.layers.Projector([6, 6]),
+        partner_column="partner",
+    )
+    model.compile(tf.keras.optimizers.Adam(0.01))
+    history = model.fit(batches, steps_per_epoch=5, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert 0 <= history["identical_views"][0] < 1
+
+
 def test_pretraining_trains_the_encoder():
     model = BarlowTwinsPretraining(encoder())
     model.compile(tf.keras.optimizers.SGD(0.1))

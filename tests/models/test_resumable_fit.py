@@ -1,5 +1,7 @@
 """A training run that is interrupted ends where an unbroken one ends."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,9 @@ from tfrs_barlow.models import BarlowTwinsPretraining, DualEncoder, fit_resumabl
 
 LOG = tfrsb.data.generate_synthetic_log(num_users=60, num_items=120, mean_length=12)
 SEQUENCES, VOCABULARY = tfrsb.data.build_sequences(LOG)
+BATCHES = functools.partial(
+    tfrsb.data.training_batches, SEQUENCES, batch_size=16, length=10
+)
 
 
 def pretraining():
@@ -45,11 +50,9 @@ class InterruptAt(tf.keras.callbacks.Callback):
 def fit(model, backup_dir, callbacks=()):
     return fit_resumable(
         model,
-        SEQUENCES,
+        BATCHES,
         steps=12,
         steps_per_epoch=4,
-        batch_size=16,
-        length=10,
         backup_dir=backup_dir,
         callbacks=callbacks,
         verbose=0,
@@ -83,13 +86,13 @@ def test_a_finished_run_is_only_restored(tmp_path):
         np.testing.assert_array_equal(ours, expected)
 
 
-@pytest.mark.parametrize("argument", ["steps", "steps_per_epoch", "batch_size"])
+@pytest.mark.parametrize("argument", ["steps", "steps_per_epoch"])
 def test_bad_arguments_are_named(argument, tmp_path):
-    arguments = {"steps": 2, "steps_per_epoch": 1, "batch_size": 4, "length": 5}
+    arguments = {"steps": 2, "steps_per_epoch": 1}
     with pytest.raises(ValueError, match=f"{argument} must be at least 1"):
         fit_resumable(
             pretraining(),
-            SEQUENCES,
+            BATCHES,
             **{**arguments, argument: 0},
             backup_dir=tmp_path,
         )

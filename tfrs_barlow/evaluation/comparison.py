@@ -16,6 +16,7 @@ validation users; test users are looked at once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import zlib
 from typing import Any
@@ -268,13 +269,16 @@ class _Comparison:
         with self.staged_run.timed(stage):
             fit_resumable(
                 model,
-                self.train,
+                functools.partial(
+                    training_batches,
+                    self.train,
+                    batch_size=self.config.batch_size,
+                    length=self.config.length,
+                    seed=self.config.seed,
+                ),
                 steps=steps,
-                batch_size=self.config.batch_size,
-                length=self.config.length,
                 backup_dir=self.staged_run.folder(stage) / "backup",
                 steps_per_epoch=min(self.config.steps_per_epoch, steps),
-                seed=self.config.seed,
                 verbose=self.verbose,
             )
 

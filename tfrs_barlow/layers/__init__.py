@@ -1,6 +1,7 @@
 """Layers: augmentations that make views, encoders that embed them, the projector."""
 
 from tfrs_barlow.layers.augmentation import (
+    ByLength,
     RandomChoice,
     RandomCrop,
     RandomDrop,
@@ -24,6 +25,7 @@ from tfrs_barlow.layers.encoders import (
 from tfrs_barlow.layers.projector import Projector
 
 __all__ = [
+    "ByLength",
     "ConvolutionEncoder",
     "GRUEncoder",
     "MeanPoolingEncoder",

@@ -41,6 +41,7 @@ class BarlowTwinsPretraining(Model):
         projector: tf.keras.layers.Layer | None = None,
         task: BarlowTwinsTask | None = None,
         history_column: str = "history",
+        partner_column: str | None = None,
         name: str | None = None,
     ) -> None:
         """Initializes the model.
@@ -54,6 +55,9 @@ class BarlowTwinsPretraining(Model):
                 `Projector((512, 512, 512))`.
             task: The loss. Default: `BarlowTwinsTask()`.
             history_column: Which feature holds the histories.
+            partner_column: Which feature holds, for each history, another that says the
+                same, to make the second view of: `"partner"` in the batches of
+                `tfrsb.data.pair_batches`. `None`: both views are of the history.
             name: The name of the model.
         """
         super().__init__(name=name)
@@ -62,6 +66,7 @@ class BarlowTwinsPretraining(Model):
         self.projector = projector or Projector((512, 512, 512))
         self.task = task or BarlowTwinsTask(name="barlow_twins")
         self.history_column = history_column
+        self.partner_column = partner_column
 
     def call(self, features: Any, training: bool | None = None) -> tf.Tensor:
         """Returns the embeddings of the histories, `[batch, dim]`.
@@ -74,7 +79,7 @@ class BarlowTwinsPretraining(Model):
 
     def compute_loss(self, features: Any, training: bool = False) -> tf.Tensor:
         """Returns the Barlow Twins loss of the batch; see `tfrs.Model.compute_loss`."""
-        views = self.views(self._histories(features), training=training)
+        views = self._views(features, training=training)
         return self.task(*[self._project(view, training) for view in views])
 
     def embed_views(
@@ -89,8 +94,13 @@ class BarlowTwinsPretraining(Model):
         Returns:
             What the projector makes of either view, `[batch, dim]`, in inference mode.
         """
-        first, second = self.views(self._histories(features), training=True, seed=seed)
+        first, second = self._views(features, training=True, seed=seed)
         return self._project(first, False), self._project(second, False)
+
+    def _views(self, features: Any, **kwargs: Any) -> tuple[Any, Any]:
+        if self.partner_column is not None:
+            kwargs["partners"] = features[self.partner_column]
+        return self.views(self._histories(features), **kwargs)
 
     def _project(self, view: Any, training: bool) -> tf.Tensor:
         return self.projector(self.encoder(view, training=training), training=training)

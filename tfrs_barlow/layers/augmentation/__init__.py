@@ -1,7 +1,11 @@
 """Augmentations: the random changes that make two views of one sequence."""
 
 from tfrs_barlow.layers.augmentation.augmentation import SequenceAugmentation
-from tfrs_barlow.layers.augmentation.composition import RandomChoice, Sequential
+from tfrs_barlow.layers.augmentation.composition import (
+    ByLength,
+    RandomChoice,
+    Sequential,
+)
 from tfrs_barlow.layers.augmentation.random_crop import RandomCrop
 from tfrs_barlow.layers.augmentation.random_drop import RandomDrop
 from tfrs_barlow.layers.augmentation.random_mask import RandomMask, SegmentMask
@@ -14,6 +18,7 @@ from tfrs_barlow.layers.augmentation.swap_noise import SwapNoise
 from tfrs_barlow.layers.augmentation.two_views import TwoViews
 
 __all__ = [
+    "ByLength",
     "RandomChoice",
     "RandomCrop",
     "RandomDrop",

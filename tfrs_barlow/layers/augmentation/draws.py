@@ -6,13 +6,16 @@ under XLA; a draw for a position does not depend on how far its row is padded.
 
 from __future__ import annotations
 
+import functools
+from typing import NamedTuple
+
 import tensorflow as tf
 
 # Named, since the default depends on the device and would make the views depend on it.
 ALGORITHM = "philox"
 
-KEY_SPAN = 2**31
-"""Random keys and positions both lie below it, so one int64 can hold a pair of them."""
+KEY_SPAN = 2**30
+"""Random integers lie below it, so that differences of them fit an int32 too."""
 
 
 def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
@@ -22,7 +25,7 @@ def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
 
 def split(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
     """Returns `count` independent `[2]` seeds."""
-    return [fold_in(seed, number) for number in range(count)]
+    return tf.unstack(tf.random.split(seed, count, alg=ALGORITHM))
 
 
 def random_counts(rate: float, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -43,6 +46,12 @@ def random_counts(rate: float, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor
     uniform = tf.cast(_random_bits(tf.shape(lengths), seed), tf.float64) / KEY_SPAN
     counts = tf.floor(rate * tf.cast(lengths, tf.float64) + uniform)
     return tf.minimum(tf.cast(counts, tf.int32), lengths)
+
+
+def most_counts(rate: float, length: tf.Tensor) -> tf.Tensor:
+    """Returns a bound of what `random_counts` returns for rows of up to a length."""
+    bound = tf.cast(rate * tf.cast(length, tf.float64), tf.int32) + 1
+    return tf.minimum(bound, length)
 
 
 def random_starts(counts: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -87,14 +96,9 @@ def random_positions(
         `[batch, length]`, bool; true `counts` times in a row, within its length.
     """
     positions = tf.range(length)[tf.newaxis]
-    # The position behind the random bits makes every key of a row unique.
-    keys = random_keys(tf.size(lengths), length, seed) * KEY_SPAN
-    keys += tf.cast(positions, tf.int64)
-    keys = tf.where(positions < lengths[:, tf.newaxis], keys, tf.int64.max)
-    # The smallest ones are drawn. A leading -1 is below them all, for a count of 0.
-    ascending = tf.pad(tf.sort(keys), [[0, 0], [1, 0]], constant_values=-1)
-    largest_drawn = tf.gather(ascending, counts[:, tf.newaxis], batch_dims=1)
-    return keys <= largest_drawn
+    keys = random_integers(tf.size(lengths), length, seed)
+    keys = tf.where(positions < lengths[:, tf.newaxis], keys, KEY_SPAN)
+    return _smallest(keys, counts, lengths)
 
 
 def random_integers(
@@ -105,9 +109,89 @@ def random_integers(
     return tf.transpose(_random_bits([length, batch_size], seed))
 
 
-def random_keys(batch_size: tf.Tensor, length: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns the same as int64, with room for a position."""
-    return tf.cast(random_integers(batch_size, length, seed), tf.int64)
+def random_orders(counts: tf.Tensor, length: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns permutations of `counts` items: all are equally likely.
+
+    Args:
+        counts: `[batch]`, int32, between 0 and `length`.
+        length: Scalar, int32.
+        seed: `[2]`.
+
+    Returns:
+        `[batch, length]`, int32; in a row first a permutation of 0 to its count - 1,
+        then the numbers from its count on, in order.
+    """
+    numbers = tf.range(length)[tf.newaxis]
+    keys = random_integers(tf.size(counts), length, seed)
+    # What is not to be permuted comes last, and in order.
+    keys = tf.where(numbers < counts[:, tf.newaxis], keys, -1 - numbers)
+    return tf.math.top_k(keys, length).indices
+
+
+_MOST_GUESSES = 64
+"""Enough to single out any key, since a guess at worst bisects now and then."""
+
+
+class _Bound(NamedTuple):
+    """For each row a key, and how many of its keys are not above; both float64."""
+
+    key: tf.Tensor
+    count: tf.Tensor
+
+
+def _smallest(keys: tf.Tensor, counts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Returns which keys are the `counts` smallest of their row, `[batch, length]`.
+
+    A threshold is guessed between two bounds, and the keys below it are counted. Random
+    keys lie so evenly that a few guesses do, which is faster than to sort.
+
+    Args:
+        keys: `[batch, length]`, int32, uniform below `KEY_SPAN`; just that beyond the
+            row's length.
+        counts: `[batch]`, int32, between 0 and `lengths`.
+        lengths: `[batch]`, int32.
+    """
+    wanted = tf.cast(counts, tf.float64)
+
+    def unfinished(low: _Bound, high: _Bound) -> tf.Tensor:
+        del high
+        return tf.reduce_any(low.count < wanted)
+
+    def narrow(low: _Bound, high: _Bound) -> tuple[_Bound, _Bound]:
+        # Between the last key that is drawn and the first that is not.
+        share = (wanted - low.count + 0.5) / (high.count - low.count + 1)
+        step = tf.maximum(tf.floor((high.key - low.key) * share), 1)
+        guess = low.key + step
+        below = keys <= tf.cast(guess, tf.int32)[:, tf.newaxis]
+        count = tf.reduce_sum(tf.cast(below, tf.int32), axis=1)
+        middle = _Bound(guess, tf.cast(count, tf.float64))
+        pick = functools.partial(tf.where, middle.count > wanted)
+        return _Bound(*map(pick, low, middle)), _Bound(*map(pick, middle, high))
+
+    low, high = tf.while_loop(
+        unfinished,
+        narrow,
+        (
+            _Bound(tf.fill(tf.shape(wanted), tf.constant(-1, tf.float64)), wanted * 0),
+            _Bound(wanted * 0 + KEY_SPAN, tf.cast(lengths, tf.float64)),
+        ),
+        maximum_iterations=_MOST_GUESSES,
+    )
+    last_drawn, first_left = (
+        tf.cast(bound.key, tf.int32)[:, tf.newaxis] for bound in (low, high)
+    )
+
+    def by_threshold() -> tf.Tensor:
+        return keys <= last_drawn
+
+    def by_position_where_equal() -> tf.Tensor:
+        equal = keys == first_left
+        rank = tf.cumsum(tf.cast(equal, tf.float64), axis=1)
+        missing = (wanted - low.count)[:, tf.newaxis]
+        return by_threshold() | (equal & (rank <= missing))
+
+    # Equal keys on both sides of the threshold are rare: one row in a hundred thousand.
+    return tf.cond(unfinished(low, high), by_position_where_equal, by_threshold)
 
 
 def _random_bits(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

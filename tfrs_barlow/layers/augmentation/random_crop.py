@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
-from tfrs_barlow.layers.augmentation.draws import random_counts, random_starts, split
+from tfrs_barlow.layers.augmentation.draws import (
+    most_counts,
+    random_counts,
+    random_starts,
+    split,
+)
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 
 
@@ -20,22 +27,60 @@ class RandomCrop(RatedAugmentation):
     Example:
         >>> crop = tfrsb.layers.RandomCrop(0.6, seed=1)
         >>> crop(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True).numpy()
-        array([[4, 5, 6, 0, 0, 0]], dtype=int32)
+        array([[5, 6, 7, 0, 0, 0]], dtype=int32)
 
     References:
         Xie et al. 2022, Contrastive Learning for Sequential Recommendation (CL4SRec),
         arXiv 2010.14395, section 3.2.1; rate 0.6 there.
 
-    Args:
-        rate: The share of the items to keep, in [0, 1].
-        name: The name of the layer.
-        **kwargs: As of `SequenceAugmentation`.
     """
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        keep_suffix: int = 0,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Initializes the layer.
+
+        Args:
+            rate: The share of the items to keep, in [0, 1].
+            keep_suffix: How many of the most recent items to keep in any case, within
+                `rate`: for tasks in which the latest items count most. The stretch is
+                then drawn from those before.
+            name: The name of the layer.
+            **kwargs: As of `SequenceAugmentation`.
+
+        Raises:
+            ValueError: If `rate` is outside [0, 1] or `keep_suffix` is negative.
+        """
+        super().__init__(rate, name=name, **kwargs)
+        if keep_suffix < 0:
+            raise ValueError(
+                f"keep_suffix must be at least 0, but it is {keep_suffix}."
+            )
+        self.keep_suffix = keep_suffix
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
         """See `SequenceAugmentation.augment`."""
         count_seed, start_seed = split(seed, 2)
         counts = random_counts(self.rate, batch.lengths, count_seed)
         counts = tf.maximum(counts, tf.minimum(batch.lengths, 1))
-        starts = random_starts(counts, batch.lengths, start_seed)
-        return batch.rearrange(batch.positions + starts[:, tf.newaxis], counts)
+        suffixes = tf.minimum(counts, self.keep_suffix)
+        starts = random_starts(counts - suffixes, batch.lengths - suffixes, start_seed)
+        # No wider than need be, and padded again, since that is cheaper than to fetch.
+        longest = tf.maximum(most_counts(self.rate, batch.width), 1)
+        longest = tf.minimum(longest, batch.width)
+        positions = tf.range(longest)[tf.newaxis]
+        source = positions + starts[:, tf.newaxis]
+        if self.keep_suffix:
+            in_suffix = positions >= (counts - suffixes)[:, tf.newaxis]
+            from_end = positions + (batch.lengths - counts)[:, tf.newaxis]
+            source = tf.where(in_suffix, from_end, source)
+        return batch.rearrange(source, counts).widened(batch.width)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs to make the same layer."""
+        return {**super().get_config(), "keep_suffix": self.keep_suffix}

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
-    KEY_SPAN,
+    most_counts,
     random_counts,
-    random_keys,
+    random_orders,
     random_starts,
     split,
 )
@@ -28,7 +28,7 @@ class RandomReorder(RatedAugmentation):
     Example:
         >>> reorder = tfrsb.layers.RandomReorder(0.6, seed=1)
         >>> reorder(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True).numpy()
-        array([[3, 6, 4, 5, 7, 0]], dtype=int32)
+        array([[3, 4, 7, 5, 6, 0]], dtype=int32)
 
     References:
         Xie et al. 2022, Contrastive Learning for Sequential Recommendation (CL4SRec),
@@ -42,19 +42,12 @@ class RandomReorder(RatedAugmentation):
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
         """See `SequenceAugmentation.augment`."""
-        count_seed, start_seed, key_seed = split(seed, 3)
+        count_seed, start_seed, order_seed = split(seed, 3)
         counts = random_counts(self.rate, batch.lengths, count_seed)
         if self.rate > 0:
             counts = tf.maximum(counts, tf.minimum(batch.lengths, 2))
         starts = random_starts(counts, batch.lengths, start_seed)
-        inside = batch.stretch(starts, counts)
-        # Sorted by position outside the stretch; inside it all share the position of
-        # its start, and random bits decide.
-        batch_size, length = tf.unstack(tf.shape(batch.item_ids))
-        random_bits = random_keys(batch_size, length, key_seed)
-        block = (
-            tf.cast(tf.where(inside, starts[:, tf.newaxis], batch.positions), tf.int64)
-            * KEY_SPAN
-        )
-        order = tf.argsort(tf.where(inside, block + random_bits, block), stable=True)
-        return batch.rearrange(order, batch.lengths)
+        longest = tf.maximum(most_counts(self.rate, batch.width), 2)
+        longest = tf.minimum(longest, batch.width)
+        order = random_orders(counts, longest, order_seed)
+        return batch.rearrange(batch.reordered(starts, order, counts), batch.lengths)

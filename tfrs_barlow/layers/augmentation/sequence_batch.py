@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -20,11 +21,14 @@ class SequenceBatch(NamedTuple):
         columns: Each `[batch, length, ...]`; 0 (or "") from a row's length on.
         lengths: `[batch]`, int32, the number of items in each row.
         item_column: The name of the column that holds the item ids.
+        views: How many views of each sequence the rows are: first the one of all, then
+            the other of all.
     """
 
     columns: dict[str, tf.Tensor]
     lengths: tf.Tensor
     item_column: str
+    views: int = 1
 
     @property
     def item_ids(self) -> tf.Tensor:
@@ -32,9 +36,14 @@ class SequenceBatch(NamedTuple):
         return self.columns[self.item_column]
 
     @property
+    def width(self) -> tf.Tensor:
+        """The number of positions, `length`, int32."""
+        return tf.shape(self.item_ids)[1]
+
+    @property
     def positions(self) -> tf.Tensor:
         """The index of each position in its row, `[1, length]`, int32."""
-        return tf.range(tf.shape(self.item_ids)[1])[tf.newaxis]
+        return tf.range(self.width)[tf.newaxis]
 
     @property
     def is_item(self) -> tf.Tensor:
@@ -51,6 +60,23 @@ class SequenceBatch(NamedTuple):
         distance = self.positions - starts[:, tf.newaxis]
         return (distance >= 0) & (distance < counts[:, tf.newaxis])
 
+    def reordered(
+        self, starts: tf.Tensor, order: tf.Tensor, counts: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns where each position comes from if a stretch of each row is reordered.
+
+        Args:
+            starts: `[batch]`, int32, the first position of the stretch.
+            order: `[batch, longest stretch]`, int32, a permutation of the stretch, by
+                numbers from 0 on.
+            counts: `[batch]`, int32, the length of the stretch.
+        """
+        inside = self.stretch(starts, counts)
+        first = starts[:, tf.newaxis]
+        number = tf.where(inside, self.positions - first, 0)
+        moved = first + tf.gather(order, number, batch_dims=1)
+        return tf.where(inside, moved, self.positions)
+
     def rearrange(self, source: tf.Tensor, lengths: tf.Tensor) -> SequenceBatch:
         """Returns the rows made of the positions `source`, in every column alike.
 
@@ -60,12 +86,60 @@ class SequenceBatch(NamedTuple):
             lengths: `[batch]`, int32, the new lengths.
         """
         valid = tf.range(tf.shape(source)[1])[tf.newaxis] < lengths[:, tf.newaxis]
-        source = tf.where(valid, source, 0)
-        columns = {
-            name: _where(valid, tf.gather(column, source, batch_dims=1))
-            for name, column in self.columns.items()
-        }
+        columns = _take(self.columns, source, valid)
         return self._replace(columns=columns, lengths=lengths)
+
+    def rows(self, rows: tf.Tensor) -> SequenceBatch:
+        """Returns some of the rows, as a batch of one view.
+
+        Args:
+            rows: `[new batch]`, int32, the numbers of the rows.
+        """
+        columns = {
+            name: tf.gather(column, rows) for name, column in self.columns.items()
+        }
+        lengths = tf.gather(self.lengths, rows)
+        return self._replace(columns=columns, lengths=lengths, views=1)
+
+    def where_rows(self, chosen: tf.Tensor, otherwise: SequenceBatch) -> SequenceBatch:
+        """Returns the chosen rows of this batch, and those of the other elsewhere.
+
+        Args:
+            chosen: `[batch]`, bool.
+            otherwise: A batch of the same number of rows.
+        """
+        batch, otherwise = of_one_width([self, otherwise])
+        columns = {
+            name: _where(chosen[:, tf.newaxis], column, otherwise.columns[name])
+            for name, column in batch.columns.items()
+        }
+        lengths = tf.where(chosen, batch.lengths, otherwise.lengths)
+        return batch._replace(columns=columns, lengths=lengths)
+
+    def widened(self, width: tf.Tensor) -> SequenceBatch:
+        """Returns the batch with padding up to a width, which is not below its own."""
+        added = width - self.width
+        columns = {name: _pad(column, added) for name, column in self.columns.items()}
+        return self._replace(columns=columns)
+
+    def equals(self, other: SequenceBatch) -> tf.Tensor:
+        """Returns which rows are the same in all columns, `[batch]`, bool."""
+        batch, other = of_one_width([self, other])
+        equal = batch.lengths == other.lengths
+        for name, column in batch.columns.items():
+            same = column == other.columns[name]
+            equal &= tf.reduce_all(same, axis=range(1, column.shape.rank))
+        return equal
+
+    def halves(self) -> tuple[SequenceBatch, SequenceBatch]:
+        """Returns the two views of a batch of two."""
+        size = tf.shape(self.lengths)[0] // 2
+        return self._slice(0, size), self._slice(size, 2 * size)
+
+    def _slice(self, start: Any, stop: tf.Tensor) -> SequenceBatch:
+        columns = {name: column[start:stop] for name, column in self.columns.items()}
+        lengths = self.lengths[start:stop]
+        return self._replace(columns=columns, lengths=lengths, views=1)
 
     def keep(self, kept: tf.Tensor) -> SequenceBatch:
         """Returns the rows without the positions that are not kept.
@@ -152,6 +226,26 @@ class SequenceBatch(NamedTuple):
             )
 
 
+def concatenate(batches: Sequence[SequenceBatch]) -> SequenceBatch:
+    """Returns the rows of all batches, of the widest one's width."""
+    batches = of_one_width(batches)
+    columns = {
+        name: tf.concat([batch.columns[name] for batch in batches], axis=0)
+        for name in batches[0].columns
+    }
+    lengths = tf.concat([batch.lengths for batch in batches], axis=0)
+    return batches[0]._replace(columns=columns, lengths=lengths, views=1)
+
+
+def of_one_width(batches: Sequence[SequenceBatch]) -> list[SequenceBatch]:
+    """Pads all batches to the widest, since insertion makes room for more items."""
+    known = {batch.item_ids.shape[1] for batch in batches}
+    if len(known) == 1 and None not in known:
+        return list(batches)
+    widest = functools.reduce(tf.maximum, [batch.width for batch in batches])
+    return [batch.widened(widest) for batch in batches]
+
+
 def pack(
     inputs: Any, item_column: str, padding_side: PaddingSide
 ) -> tuple[SequenceBatch, Callable[[SequenceBatch], Any]]:
@@ -196,10 +290,11 @@ def pack(
         for name, column in columns.items()
     }
     is_item = dense[item_column] != PADDING_ID
-    width = tf.shape(is_item)[1]
-    lengths = tf.fill(tf.shape(is_item)[:1], width)
-    batch = SequenceBatch(dense, lengths, item_column).keep(is_item)
+    lengths = tf.reduce_sum(tf.cast(is_item, tf.int32), axis=1)
+    batch = SequenceBatch(dense, lengths, item_column)
     left_padded = tf.reduce_any(~is_item[:, :1] & (batch.lengths > 0)[:, tf.newaxis])
+    width = batch.width
+    batch = _items_first(batch, is_item)
 
     def unpack(augmented: SequenceBatch) -> Any:
         if ragged:
@@ -212,10 +307,7 @@ def pack(
             }
         else:
             to_left = left_padded if padding_side == "auto" else padding_side == "left"
-            columns = {
-                name: tf.ensure_shape(column, dense[name].shape)
-                for name, column in _fit(augmented, width, to_left).items()
-            }
+            columns = _restore_shapes(_fit(augmented, width, to_left), dense)
         return columns if isinstance(inputs, Mapping) else columns[item_column]
 
     return batch, unpack
@@ -232,19 +324,84 @@ def _validated(name: str, column: Any) -> tf.Tensor | tf.RaggedTensor:
     return column
 
 
+def _items_first(batch: SequenceBatch, is_item: tf.Tensor) -> SequenceBatch:
+    """Returns the batch with all padding moved to the end of its row.
+
+    Where it is there already, or all at the start, no search for the items is needed.
+
+    Args:
+        batch: The batch, of lengths that count the items.
+        is_item: `[batch, length]`, bool, where they are.
+    """
+    shift = (batch.width - batch.lengths)[:, tf.newaxis]
+    right_padded = tf.reduce_all(is_item == batch.is_item)
+    left_padded = tf.reduce_all(is_item == (batch.positions >= shift))
+    columns = tf.cond(
+        right_padded,
+        lambda: batch.columns,
+        lambda: tf.cond(
+            left_padded,
+            lambda: _take(batch.columns, batch.positions + shift, batch.is_item),
+            lambda: batch.keep(is_item).columns,
+        ),
+    )
+    return batch._replace(columns=_restore_shapes(columns, batch.columns))
+
+
 def _fit(
     batch: SequenceBatch, width: tf.Tensor, to_left: bool | tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Returns columns of a width: the most recent items, and padding on a side."""
-    lengths = tf.minimum(batch.lengths, width)
-    shift = tf.where(to_left, width - lengths, 0)[:, tf.newaxis]
-    positions = tf.range(width)[tf.newaxis] - shift
-    is_item = (positions >= 0) & (positions < lengths[:, tf.newaxis])
-    source = positions + (batch.lengths - lengths)[:, tf.newaxis]
-    source = tf.where(is_item, source, 0)
+    surplus = batch.lengths - width
+    shift = tf.where(to_left, surplus, tf.maximum(surplus, 0))[:, tf.newaxis]
+    source = tf.range(width)[tf.newaxis] + shift
+    is_item = (source >= 0) & (source < batch.lengths[:, tf.newaxis])
+    fits = tf.logical_not(to_left) & (batch.width == width)
+    # Told apart so that nothing is moved where nothing needs to be.
+    return tf.cond(
+        fits,
+        lambda: {name: column[:, :width] for name, column in batch.columns.items()},
+        lambda: _take(batch.columns, source, is_item),
+    )
+
+
+def _pad(column: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """Returns a column with so many positions more."""
+    paddings = tf.zeros([column.shape.rank, 2], tf.int32)
+    paddings = tf.tensor_scatter_nd_update(paddings, [[1, 1]], [positions])
+    return tf.pad(column, paddings, constant_values=tf.zeros([], column.dtype))
+
+
+def _take(
+    columns: Mapping[str, tf.Tensor], source: tf.Tensor, valid: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Returns the positions `source` of each row, and padding where not `valid`.
+
+    Args:
+        columns: Each `[batch, length, ...]`.
+        source: `[batch, new length]`, int32; anything where not `valid`.
+        valid: `[batch, new length]`, bool.
+    """
+    batch_size, length = tf.unstack(tf.shape(next(iter(columns.values())))[:2])
+    source = tf.where(valid, source, 0) + tf.range(batch_size)[:, tf.newaxis] * length
     return {
-        name: _where(is_item, tf.gather(column, source, batch_dims=1))
-        for name, column in batch.columns.items()
+        name: _where(valid, tf.gather(_flat(column), source))
+        for name, column in columns.items()
+    }
+
+
+def _flat(column: tf.Tensor) -> tf.Tensor:
+    """Returns the positions of all rows in one dimension, which is faster to index."""
+    return tf.reshape(column, tf.concat([[-1], tf.shape(column)[2:]], axis=0))
+
+
+def _restore_shapes(
+    columns: Mapping[str, tf.Tensor], like: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Returns columns with the static shapes of others, which conditions lose."""
+    return {
+        name: tf.ensure_shape(column, like[name].shape)
+        for name, column in columns.items()
     }
 
 

@@ -13,6 +13,10 @@ from tfrs_barlow.layers.augmentation.augmentation import (
 )
 from tfrs_barlow.layers.augmentation.composition import Sequential
 from tfrs_barlow.layers.augmentation.draws import split
+from tfrs_barlow.layers.augmentation.sequence_batch import (
+    SequenceBatch,
+    concatenate,
+)
 
 Augmentations = SequenceAugmentation | Sequence[SequenceAugmentation]
 
@@ -23,14 +27,18 @@ class TwoViews(RandomSequenceLayer):
 
     In training only: otherwise both views are the inputs themselves.
 
+    Twins from which nothing can be learnt, views that came out the same, are counted:
+    their share is the layer's metric `identical_views`, which `fit` shows. (Not where
+    `seed` is passed to the call, which then has no effect but its result.)
+
     Example:
         >>> views = tfrsb.layers.TwoViews(
         ...     [tfrsb.layers.RandomCrop(0.6), tfrsb.layers.RandomMask(0.3)], seed=4
         ... )
         >>> first, second = views(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True)
         >>> first.numpy(), second.numpy()
-        (array([[4, 1, 6, 0, 0, 0]], dtype=int32),
-         array([[3, 4, 1, 0, 0, 0]], dtype=int32))
+        (array([[4, 5, 1, 0, 0, 0]], dtype=int32),
+         array([[4, 1, 6, 0, 0, 0]], dtype=int32))
     """
 
     def __init__(
@@ -56,9 +64,14 @@ class TwoViews(RandomSequenceLayer):
         super().__init__(name=name, **kwargs)
         self.first = _in_order(augmentations)
         self.second = self.first if second is None else _in_order(second)
+        self.identical_views = tf.keras.metrics.Mean(name="identical_views")
 
     def call(
-        self, inputs: Any, training: bool | None = None, seed: tf.Tensor | None = None
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        seed: tf.Tensor | None = None,
+        partners: Any = None,
     ) -> tuple[Any, Any]:
         """Returns two views of the sequences.
 
@@ -67,6 +80,9 @@ class TwoViews(RandomSequenceLayer):
                 `SequenceAugmentation`.
             training: Whether to augment.
             seed: `[2]` integers that fix the draws of this call; `None` draws anew.
+            partners: For each sequence another that says the same, in the same form:
+                the second views are then made of these. `tfrsb.data.pair_batches` draws
+                such partners.
 
         Returns:
             The first and the second view, each in the form of `inputs`.
@@ -77,13 +93,34 @@ class TwoViews(RandomSequenceLayer):
             TypeError: If the item ids are not integers of shape `[batch, length]`.
         """
         batch, unpack = self.pack(inputs)
+        partner_batch, unpack_partners = batch, unpack
+        if partners is not None:
+            partner_batch, unpack_partners = self.pack(partners)
         if not (training or self.always_active):
-            return inputs, inputs
-        seeds = split(self.next_seed() if seed is None else seed, 2)
+            return inputs, inputs if partners is None else partners
+        views_seed = self.next_seed() if seed is None else seed
+        first, second = self._views(batch, partner_batch, views_seed)
+        if seed is None:
+            self._count_twins(first, second)
+        return unpack(first), unpack_partners(second)
+
+    def _views(
+        self, batch: SequenceBatch, partners: SequenceBatch, seed: tf.Tensor
+    ) -> tuple[SequenceBatch, SequenceBatch]:
+        if self.second is self.first:
+            # As one batch twice as long, which takes half as many operations.
+            both = concatenate([batch, partners])._replace(views=2)
+            return self.first.augment(both, seed).halves()
+        first_seed, second_seed = split(seed, 2)
         return (
-            unpack(self.first.augment(batch, seeds[0])),
-            unpack(self.second.augment(batch, seeds[1])),
+            self.first.augment(batch, first_seed),
+            self.second.augment(partners, second_seed),
         )
+
+    def _count_twins(self, first: SequenceBatch, second: SequenceBatch) -> None:
+        """Updates the metric by the sequences that are not empty."""
+        not_empty = tf.cast((first.lengths > 0) | (second.lengths > 0), tf.float32)
+        self.identical_views.update_state(first.equals(second), not_empty)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs to make the same layer."""
