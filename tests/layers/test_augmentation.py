@@ -261,6 +261,13 @@ def test_bad_rates(layer, rate):
         layer(rate)
 
 
+@pytest.mark.parametrize("seed", [7, [1, 2, 3], [0.5, 1.0]])
+def test_bad_seeds(seed):
+    for layer in (RandomCrop(0.5), TwoViews(RandomCrop(0.5))):
+        with pytest.raises(ValueError, match="seed must be two integers"):
+            layer(padded([[3, 4]]), training=True, seed=seed)
+
+
 def test_other_bad_arguments():
     with pytest.raises(ValueError, match="padding_side"):
         RandomCrop(0.5, padding_side="both")

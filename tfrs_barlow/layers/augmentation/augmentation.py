@@ -8,7 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.draws import fold_in
 from tfrs_barlow.layers.augmentation.sequence_batch import (
     PADDING_SIDES,
     PaddingSide,
@@ -72,12 +71,25 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
         """Brings the inputs into a `SequenceBatch`; also returns the way back."""
         return pack(inputs, self.item_column, self.padding_side)
 
-    def next_seed(self) -> tf.Tensor:
-        """Returns a `[2]` seed that no earlier call and no other replica has got."""
-        draw = self._draws.assign_add(1, read_value=True)
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        seed = tf.constant([self.seed, 0], tf.int64)
-        return fold_in(fold_in(seed, draw), tf.cast(replica, tf.int64))
+    def resolve_seed(self, seed: Any) -> tf.Tensor:
+        """Returns the `[2]` seed of a call: the one that was passed, or a new one.
+
+        A new one is what no earlier call and no other replica has got.
+
+        Raises:
+            ValueError: If `seed` is neither `None` nor two integers.
+        """
+        if seed is None:
+            draw = self._draws.assign_add(1, read_value=True)
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return tf.stack([self.seed + 2**32 * tf.cast(replica, tf.int64), draw])
+        seed = tf.convert_to_tensor(seed)
+        if not (seed.dtype.is_integer and seed.shape.is_compatible_with([2])):
+            raise ValueError(
+                "seed must be two integers, but it is of the dtype "
+                f"{seed.dtype.name} and the shape {seed.shape}."
+            )
+        return seed
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs to make the same layer."""
@@ -123,14 +135,14 @@ class SequenceAugmentation(RandomSequenceLayer):
             The augmented sequences, in the form of `inputs`.
 
         Raises:
-            ValueError: If a column is not at least `[batch, length]`, or the column of
-                item ids is missing.
+            ValueError: If a column is not at least `[batch, length]`, the column of item
+                ids is missing, or `seed` is not two integers.
             TypeError: If the item ids are not integers of shape `[batch, length]`.
         """
         batch, unpack = self.pack(inputs)
         if not (training or self.always_active):
             return inputs
-        return unpack(self.augment(batch, self.next_seed() if seed is None else seed))
+        return unpack(self.augment(batch, self.resolve_seed(seed)))
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
         """Returns the augmented batch.

@@ -128,7 +128,7 @@ class RandomChoice(_Composite):
         """See `SequenceAugmentation.augment`."""
         choices = len(self.augmentations)
         if self.replacement or batch.views == 1:
-            hands = [(choice,) for choice in range(choices)]
+            hands: list[tuple[int, ...]] = [(choice,) for choice in range(choices)]
         else:
             hands = list(itertools.permutations(range(choices), batch.views))
         deal_seed, *seeds = split(seed, 1 + choices)

@@ -7,25 +7,26 @@ under XLA; a draw for a position does not depend on how far its row is padded.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# Named, since the default depends on the device and would make the views depend on it.
-ALGORITHM = "philox"
+_PHILOX = 1
+_BLOCKS = 2**40
+"""More blocks of random bits than one draw takes of a seed."""
 
 KEY_SPAN = 2**30
 """Random integers lie below it, so that differences of them fit an int32 too."""
 
 
-def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
+def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
     """Returns a new `[2]` seed, independent of those for other numbers."""
-    return tf.random.experimental.stateless_fold_in(seed, number, alg=ALGORITHM)
+    return _random_bits([2], seed, tf.int64, block=(number + 1) * _BLOCKS)
 
 
 def split(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
     """Returns `count` independent `[2]` seeds."""
-    return tf.unstack(tf.random.split(seed, count, alg=ALGORITHM))
+    return tf.unstack(_random_bits([count, 2], seed, tf.int64))
 
 
 def random_counts(rate: float, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -43,7 +44,7 @@ def random_counts(rate: float, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor
         `[batch]`, int32, between 0 and `lengths`.
     """
     # In float64: `rate * lengths` that is meant to be whole shall stay so.
-    uniform = tf.cast(_random_bits(tf.shape(lengths), seed), tf.float64) / KEY_SPAN
+    uniform = tf.cast(_random_integers(tf.shape(lengths), seed), tf.float64) / KEY_SPAN
     counts = tf.floor(rate * tf.cast(lengths, tf.float64) + uniform)
     return tf.minimum(tf.cast(counts, tf.int32), lengths)
 
@@ -78,7 +79,7 @@ def random_choices(choices: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     Returns:
         `[batch]`, int32.
     """
-    return _random_bits(tf.shape(choices), seed) % choices
+    return _random_integers(tf.shape(choices), seed) % choices
 
 
 def random_positions(
@@ -106,7 +107,7 @@ def random_integers(
 ) -> tf.Tensor:
     """Returns random integers below `KEY_SPAN`, `[batch, length]`, int32."""
     # Drawn by column: what a position gets then does not depend on the columns after.
-    return tf.transpose(_random_bits([length, batch_size], seed))
+    return tf.transpose(_random_integers([length, batch_size], seed))
 
 
 def random_orders(counts: tf.Tensor, length: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -194,12 +195,28 @@ def _smallest(keys: tf.Tensor, counts: tf.Tensor, lengths: tf.Tensor) -> tf.Tens
     return tf.cond(unfinished(low, high), by_position_where_equal, by_threshold)
 
 
-def _random_bits(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns uniform int32 below `KEY_SPAN`.
+def _random_integers(shape: Any, seed: tf.Tensor) -> tf.Tensor:
+    """Returns random integers below `KEY_SPAN`, int32.
 
     All draws are made of these: XLA makes other floats of the same seed.
     """
-    bits = tf.random.stateless_uniform(
-        shape, seed, None, None, dtype=tf.int32, alg=ALGORITHM
+    return tf.bitwise.bitwise_and(_random_bits(shape, seed, tf.int32), KEY_SPAN - 1)
+
+
+def _random_bits(
+    shape: Any, seed: tf.Tensor, dtype: tf.DType, block: int = 0
+) -> tf.Tensor:
+    """Returns integers all of whose bits are random, from a block of the seed's on.
+
+    The raw operation, since to bring seeds into its form takes the functions of
+    `tf.random` longer than a small draw; and Philox, since the default algorithm
+    depends on the device and would make the views depend on it.
+    """
+    key, stream = tf.unstack(tf.bitcast(tf.cast(seed, tf.int64), tf.uint64))
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=shape,
+        key=key[tf.newaxis],
+        counter=tf.stack([tf.constant(block, tf.uint64), stream]),
+        alg=_PHILOX,
+        dtype=dtype,
     )
-    return tf.bitwise.bitwise_and(bits, KEY_SPAN - 1)

@@ -25,9 +25,9 @@ class RandomCrop(RatedAugmentation):
     end in the most recent item included.
 
     Example:
-        >>> crop = tfrsb.layers.RandomCrop(0.6, seed=1)
+        >>> crop = tfrsb.layers.RandomCrop(0.6, seed=3)
         >>> crop(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True).numpy()
-        array([[5, 6, 7, 0, 0, 0]], dtype=int32)
+        array([[4, 5, 6, 0, 0, 0]], dtype=int32)
 
     References:
         Xie et al. 2022, Contrastive Learning for Sequential Recommendation (CL4SRec),

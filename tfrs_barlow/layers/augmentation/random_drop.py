@@ -22,9 +22,9 @@ class RandomDrop(RatedAugmentation):
     always stays.
 
     Example:
-        >>> drop = tfrsb.layers.RandomDrop(0.4, seed=1)
+        >>> drop = tfrsb.layers.RandomDrop(0.4, seed=5)
         >>> drop(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True).numpy()
-        array([[4, 5, 7, 0, 0, 0]], dtype=int32)
+        array([[3, 5, 7, 0, 0, 0]], dtype=int32)
 
     References:
         Known as item dropout or deletion; for text, Wei and Zou 2019, EDA: Easy Data

@@ -61,9 +61,9 @@ class RandomMask(_Mask):
     is exact; one always stays visible, so a sequence of one item stays as it is.
 
     Example:
-        >>> mask = tfrsb.layers.RandomMask(0.4, seed=1)
+        >>> mask = tfrsb.layers.RandomMask(0.4, seed=5)
         >>> mask(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True).numpy()
-        array([[1, 4, 5, 1, 7, 0]], dtype=int32)
+        array([[3, 1, 5, 1, 7, 0]], dtype=int32)
 
     References:
         Xie et al. 2022, Contrastive Learning for Sequential Recommendation (CL4SRec),
@@ -94,9 +94,9 @@ class SegmentMask(_Mask):
     random, and starts anywhere; one item always stays visible.
 
     Example:
-        >>> mask = tfrsb.layers.SegmentMask(0.4, seed=1)
+        >>> mask = tfrsb.layers.SegmentMask(0.4, seed=3)
         >>> mask(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True).numpy()
-        array([[3, 4, 5, 1, 1, 0]], dtype=int32)
+        array([[3, 1, 1, 6, 7, 0]], dtype=int32)
 
     References:
         Zhou et al. 2020, S3-Rec: Self-Supervised Learning for Sequential

@@ -33,12 +33,12 @@ class TwoViews(RandomSequenceLayer):
 
     Example:
         >>> views = tfrsb.layers.TwoViews(
-        ...     [tfrsb.layers.RandomCrop(0.6), tfrsb.layers.RandomMask(0.3)], seed=4
+        ...     [tfrsb.layers.RandomCrop(0.6), tfrsb.layers.RandomMask(0.3)], seed=2
         ... )
         >>> first, second = views(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True)
         >>> first.numpy(), second.numpy()
-        (array([[4, 5, 1, 0, 0, 0]], dtype=int32),
-         array([[4, 1, 6, 0, 0, 0]], dtype=int32))
+        (array([[5, 6, 1, 0, 0, 0]], dtype=int32),
+         array([[5, 1, 7, 0, 0, 0]], dtype=int32))
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class TwoViews(RandomSequenceLayer):
             The first and the second view, each in the form of `inputs`.
 
         Raises:
-            ValueError: If a column is not at least `[batch, length]`, or the column of
-                item ids is missing.
+            ValueError: If a column is not at least `[batch, length]`, the column of item
+                ids is missing, or `seed` is not two integers.
             TypeError: If the item ids are not integers of shape `[batch, length]`.
         """
         batch, unpack = self.pack(inputs)
@@ -98,7 +98,7 @@ class TwoViews(RandomSequenceLayer):
             partner_batch, unpack_partners = self.pack(partners)
         if not (training or self.always_active):
             return inputs, inputs if partners is None else partners
-        views_seed = self.next_seed() if seed is None else seed
+        views_seed = self.resolve_seed(seed)
         first, second = self._views(batch, partner_batch, views_seed)
         if seed is None:
             self._count_twins(first, second)
