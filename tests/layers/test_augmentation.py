@@ -122,6 +122,19 @@ def test_columns_stay_aligned(make):
 
 
 @every_augmentation
+def test_columns_keep_their_precision(make):
+    """Keras would round float64 to float32: Unix seconds to two minutes."""
+    ids = padded([list(range(3, 13))] * 4)
+    times = 1.7e9 + tf.cast(ids, tf.float64)
+    columns = {"item_id": ids, "time": times, "original": ids}
+    view = make()(columns, training=True, seed=SEED)
+    assert view["time"].dtype == tf.float64
+    original = view["original"].numpy()
+    kept = original != PADDING_ID
+    np.testing.assert_array_equal(view["time"].numpy()[kept], 1.7e9 + original[kept])
+
+
+@every_augmentation
 def test_ragged_columns(make):
     rows = [[3, 4, 5], [], [6, 7, 8, 9]]
     columns = {"item_id": ragged(rows), "rating": ragged(rows) * 10}
@@ -388,6 +401,12 @@ class TestRandomSubstitute:
         assert len(counts) == 3
         assert stats.chisquare(counts[1:]).pvalue > 0.001
 
+    def test_at_least_so_many_of_short_sequences(self):
+        views = many(3, RandomSubstitute(0.1, NEIGHBOURS, at_least=2), rows=500)
+        assert ((views != [3, 4, 5]).sum(axis=1) == 2).all()
+        views = many(1, RandomSubstitute(0.1, NEIGHBOURS, at_least=2), rows=50)
+        assert (views != 3).all()
+
     def test_items_without_a_neighbour_stay(self):
         inputs = tf.constant([[60, MASK_ID, 2, 5000]])
         view = RandomSubstitute(1.0, NEIGHBOURS)(inputs, training=True)
@@ -422,6 +441,14 @@ class TestRandomInsert:
             # The items are still there, in their order.
             rest = iter(view)
             assert all(item in rest for item in range(3, 3 + length))
+
+    def test_at_least_so_many_into_short_sequences(self):
+        insert = RandomInsert(0.0, NEIGHBOURS, at_least=1)
+        rows = [[3, 4, 5], [20], []]
+        grown = insert(ragged(rows), training=True)
+        assert grown.row_lengths().numpy().tolist() == [4, 2, 0]
+        of_one_width = insert(padded(rows), training=True)
+        assert [len(row) for row in items(of_one_width)] == [3, 2, 0]
 
     def test_by_hand(self):
         """At rate 1 each item has one before it that is 1 or 2 further."""
@@ -501,6 +528,10 @@ class TestSimilarItems:
     def test_bad_neighbours_are_named(self, layer, neighbours, message):
         with pytest.raises(ValueError, match=message):
             layer(0.5, neighbours)
+
+    def test_a_negative_least_number(self, layer):
+        with pytest.raises(ValueError, match="at_least must be at least 0"):
+            layer(0.5, NEIGHBOURS, at_least=-1)
 
     def test_bad_tables_are_named(self, layer):
         augment = layer(0.5, NEIGHBOURS, item_tables={"genre": np.arange(1000)})

@@ -1,4 +1,4 @@
-"""Random draws: exact sizes, whatever the keys. Their statistics are tested by layer."""
+"""Random draws: exact sizes, whatever the keys. The statistics are tested by layer."""
 
 import hypothesis
 import numpy as np

@@ -13,7 +13,13 @@ from tfrs_barlow.layers.augmentation import (
     SequenceAugmentation,
     Sequential,
     SwapNoise,
+    TimeIntervalCrop,
+    TimeIntervalInsert,
+    TimeIntervalMask,
+    TimeIntervalReorder,
+    TimeIntervalSubstitute,
     TwoViews,
+    preset_views,
 )
 from tfrs_barlow.layers.encoders import (
     ConvolutionEncoder,
@@ -42,6 +48,12 @@ __all__ = [
     "SequenceEncoder",
     "Sequential",
     "SwapNoise",
+    "TimeIntervalCrop",
+    "TimeIntervalInsert",
+    "TimeIntervalMask",
+    "TimeIntervalReorder",
+    "TimeIntervalSubstitute",
     "TransformerEncoder",
     "TwoViews",
+    "preset_views",
 ]

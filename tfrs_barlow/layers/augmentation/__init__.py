@@ -6,6 +6,7 @@ from tfrs_barlow.layers.augmentation.composition import (
     RandomChoice,
     Sequential,
 )
+from tfrs_barlow.layers.augmentation.presets import preset_views
 from tfrs_barlow.layers.augmentation.random_crop import RandomCrop
 from tfrs_barlow.layers.augmentation.random_drop import RandomDrop
 from tfrs_barlow.layers.augmentation.random_mask import RandomMask, SegmentMask
@@ -15,6 +16,15 @@ from tfrs_barlow.layers.augmentation.similar_items import (
     RandomSubstitute,
 )
 from tfrs_barlow.layers.augmentation.swap_noise import SwapNoise
+from tfrs_barlow.layers.augmentation.time_interval_items import (
+    TimeIntervalInsert,
+    TimeIntervalMask,
+    TimeIntervalSubstitute,
+)
+from tfrs_barlow.layers.augmentation.time_interval_windows import (
+    TimeIntervalCrop,
+    TimeIntervalReorder,
+)
 from tfrs_barlow.layers.augmentation.two_views import TwoViews
 
 __all__ = [
@@ -30,5 +40,11 @@ __all__ = [
     "SequenceAugmentation",
     "Sequential",
     "SwapNoise",
+    "TimeIntervalCrop",
+    "TimeIntervalInsert",
+    "TimeIntervalMask",
+    "TimeIntervalReorder",
+    "TimeIntervalSubstitute",
     "TwoViews",
+    "preset_views",
 ]

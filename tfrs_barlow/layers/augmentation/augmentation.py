@@ -43,7 +43,8 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
         Raises:
             ValueError: If `padding_side` is unknown.
         """
-        super().__init__(name=name, **kwargs)
+        # Columns keep their dtype: float64 times would lose minutes as float32.
+        super().__init__(name=name, autocast=False, **kwargs)
         if padding_side not in PADDING_SIDES:
             raise ValueError(
                 f"padding_side must be one of {PADDING_SIDES}, but it is "
@@ -135,7 +136,7 @@ class SequenceAugmentation(RandomSequenceLayer):
             The augmented sequences, in the form of `inputs`.
 
         Raises:
-            ValueError: If a column is not at least `[batch, length]`, the column of item
+            ValueError: If a column is not at least `[batch, length]`, the one of item
                 ids is missing, or `seed` is not two integers.
             TypeError: If the item ids are not integers of shape `[batch, length]`.
         """

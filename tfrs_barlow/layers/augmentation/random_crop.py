@@ -69,7 +69,8 @@ class RandomCrop(RatedAugmentation):
         counts = random_counts(self.rate, batch.lengths, count_seed)
         counts = tf.maximum(counts, tf.minimum(batch.lengths, 1))
         suffixes = tf.minimum(counts, self.keep_suffix)
-        starts = random_starts(counts - suffixes, batch.lengths - suffixes, start_seed)
+        before = batch._replace(lengths=batch.lengths - suffixes)
+        starts = self._starts(before, counts - suffixes, start_seed)
         # No wider than need be, and padded again, since that is cheaper than to fetch.
         longest = tf.maximum(most_counts(self.rate, batch.width), 1)
         longest = tf.minimum(longest, batch.width)
@@ -80,6 +81,12 @@ class RandomCrop(RatedAugmentation):
             from_end = positions + (batch.lengths - counts)[:, tf.newaxis]
             source = tf.where(in_suffix, from_end, source)
         return batch.rearrange(source, counts).widened(batch.width)
+
+    def _starts(
+        self, batch: SequenceBatch, counts: tf.Tensor, seed: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns where the stretch of `counts` items starts, `[batch]`, int32."""
+        return random_starts(counts, batch.lengths, seed)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs to make the same layer."""

@@ -46,8 +46,14 @@ class RandomReorder(RatedAugmentation):
         counts = random_counts(self.rate, batch.lengths, count_seed)
         if self.rate > 0:
             counts = tf.maximum(counts, tf.minimum(batch.lengths, 2))
-        starts = random_starts(counts, batch.lengths, start_seed)
+        starts = self._starts(batch, counts, start_seed)
         longest = tf.maximum(most_counts(self.rate, batch.width), 2)
         longest = tf.minimum(longest, batch.width)
         order = random_orders(counts, longest, order_seed)
         return batch.rearrange(batch.reordered(starts, order, counts), batch.lengths)
+
+    def _starts(
+        self, batch: SequenceBatch, counts: tf.Tensor, seed: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns where the stretch of `counts` items starts, `[batch]`, int32."""
+        return random_starts(counts, batch.lengths, seed)

@@ -23,12 +23,14 @@ class SequenceBatch(NamedTuple):
         item_column: The name of the column that holds the item ids.
         views: How many views of each sequence the rows are: first the one of all, then
             the other of all.
+        room: How many positions a row may have at most; `None` for any number.
     """
 
     columns: dict[str, tf.Tensor]
     lengths: tf.Tensor
     item_column: str
     views: int = 1
+    room: tf.Tensor | None = None
 
     @property
     def item_ids(self) -> tf.Tensor:
@@ -234,7 +236,9 @@ def concatenate(batches: Sequence[SequenceBatch]) -> SequenceBatch:
         for name in batches[0].columns
     }
     lengths = tf.concat([batch.lengths for batch in batches], axis=0)
-    return batches[0]._replace(columns=columns, lengths=lengths, views=1)
+    rooms = [batch.room for batch in batches]
+    room = None if None in rooms else functools.reduce(tf.maximum, rooms)
+    return SequenceBatch(columns, lengths, batches[0].item_column, room=room)
 
 
 def of_one_width(batches: Sequence[SequenceBatch]) -> list[SequenceBatch]:
@@ -294,7 +298,7 @@ def pack(
     batch = SequenceBatch(dense, lengths, item_column)
     left_padded = tf.reduce_any(~is_item[:, :1] & (batch.lengths > 0)[:, tf.newaxis])
     width = batch.width
-    batch = _items_first(batch, is_item)
+    batch = _items_first(batch, is_item)._replace(room=None if ragged else width)
 
     def unpack(augmented: SequenceBatch) -> Any:
         if ragged:

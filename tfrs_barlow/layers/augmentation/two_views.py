@@ -88,7 +88,7 @@ class TwoViews(RandomSequenceLayer):
             The first and the second view, each in the form of `inputs`.
 
         Raises:
-            ValueError: If a column is not at least `[batch, length]`, the column of item
+            ValueError: If a column is not at least `[batch, length]`, the one of item
                 ids is missing, or `seed` is not two integers.
             TypeError: If the item ids are not integers of shape `[batch, length]`.
         """
