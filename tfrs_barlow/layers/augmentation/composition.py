@@ -127,10 +127,8 @@ class RandomChoice(_Composite):
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
         """See `SequenceAugmentation.augment`."""
         choices = len(self.augmentations)
-        if self.replacement or batch.views == 1:
-            hands: list[tuple[int, ...]] = [(choice,) for choice in range(choices)]
-        else:
-            hands = list(itertools.permutations(range(choices), batch.views))
+        views = 1 if self.replacement else batch.views
+        hands = list(itertools.permutations(range(choices), views))
         deal_seed, *seeds = split(seed, 1 + choices)
         deal = _Deal(hands, tf.size(batch.lengths) // len(hands[0]), deal_seed)
         outcomes = [

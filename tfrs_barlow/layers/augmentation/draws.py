@@ -129,8 +129,8 @@ def random_orders(counts: tf.Tensor, length: tf.Tensor, seed: tf.Tensor) -> tf.T
     return tf.math.top_k(keys, length).indices
 
 
-_MOST_GUESSES = 64
-"""Enough to single out any key, since a guess at worst bisects now and then."""
+_GUESSES = 7
+"""After so many few rows are more than a key or two away from their threshold."""
 
 
 class _Bound(NamedTuple):
@@ -143,8 +143,9 @@ class _Bound(NamedTuple):
 def _smallest(keys: tf.Tensor, counts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Returns which keys are the `counts` smallest of their row, `[batch, length]`.
 
-    A threshold is guessed between two bounds, and the keys below it are counted. Random
-    keys lie so evenly that a few guesses do, which is faster than to sort.
+    Of equal keys the first ones are. A threshold is guessed between bounds some times,
+    and then moved from key to key. Random keys lie so evenly that the guesses come
+    close, which is faster than to sort.
 
     Args:
         keys: `[batch, length]`, int32, uniform below `KEY_SPAN`; just that beyond the
@@ -153,46 +154,55 @@ def _smallest(keys: tf.Tensor, counts: tf.Tensor, lengths: tf.Tensor) -> tf.Tens
         lengths: `[batch]`, int32.
     """
     wanted = tf.cast(counts, tf.float64)
+    low = _Bound(tf.zeros_like(wanted) - 1, tf.zeros_like(wanted))
+    high = _Bound(tf.zeros_like(wanted) + KEY_SPAN, tf.cast(lengths, tf.float64))
+    for _ in range(_GUESSES):
+        guess = _guess(keys, wanted, low, high)
+        pick = functools.partial(tf.where, guess.count > wanted)
+        low, high = _Bound(*map(pick, low, guess)), _Bound(*map(pick, guess, high))
+    threshold = _advance(keys, low, wanted)
 
-    def unfinished(low: _Bound, high: _Bound) -> tf.Tensor:
-        del high
-        return tf.reduce_any(low.count < wanted)
+    drawn = keys <= threshold
+    exact = tf.reduce_all(_count(drawn) == counts)
 
-    def narrow(low: _Bound, high: _Bound) -> tuple[_Bound, _Bound]:
-        # Between the last key that is drawn and the first that is not.
-        share = (wanted - low.count + 0.5) / (high.count - low.count + 1)
-        step = tf.maximum(tf.floor((high.key - low.key) * share), 1)
-        guess = low.key + step
-        below = keys <= tf.cast(guess, tf.int32)[:, tf.newaxis]
-        count = tf.reduce_sum(tf.cast(below, tf.int32), axis=1)
-        middle = _Bound(guess, tf.cast(count, tf.float64))
-        pick = functools.partial(tf.where, middle.count > wanted)
-        return _Bound(*map(pick, low, middle)), _Bound(*map(pick, middle, high))
+    def by_sorting() -> tf.Tensor:
+        rank = tf.argsort(tf.argsort(keys, stable=True), stable=True)
+        return rank < counts[:, tf.newaxis]
 
-    low, high = tf.while_loop(
-        unfinished,
-        narrow,
-        (
-            _Bound(tf.fill(tf.shape(wanted), tf.constant(-1, tf.float64)), wanted * 0),
-            _Bound(wanted * 0 + KEY_SPAN, tf.cast(lengths, tf.float64)),
-        ),
-        maximum_iterations=_MOST_GUESSES,
-    )
-    last_drawn, first_left = (
-        tf.cast(bound.key, tf.int32)[:, tf.newaxis] for bound in (low, high)
-    )
+    # Two keys of a row are equal in one of a hundred thousand rows.
+    return tf.cond(exact, lambda: drawn, by_sorting)
 
-    def by_threshold() -> tf.Tensor:
-        return keys <= last_drawn
 
-    def by_position_where_equal() -> tf.Tensor:
-        equal = keys == first_left
-        rank = tf.cumsum(tf.cast(equal, tf.float64), axis=1)
-        missing = (wanted - low.count)[:, tf.newaxis]
-        return by_threshold() | (equal & (rank <= missing))
+def _guess(keys: tf.Tensor, wanted: tf.Tensor, low: _Bound, high: _Bound) -> _Bound:
+    """Returns a key between two bounds, about where `wanted` keys are not above."""
+    # Between the last key that is drawn and the first that is not.
+    share = (wanted - low.count + 0.5) / (high.count - low.count + 1)
+    key = low.key + tf.floor((high.key - low.key) * share)
+    below = keys <= tf.cast(key, tf.int32)[:, tf.newaxis]
+    return _Bound(key, tf.cast(_count(below), tf.float64))
 
-    # Equal keys on both sides of the threshold are rare: one row in a hundred thousand.
-    return tf.cond(unfinished(low, high), by_position_where_equal, by_threshold)
+
+def _advance(keys: tf.Tensor, low: _Bound, wanted: tf.Tensor) -> tf.Tensor:
+    """Returns the key of rank `wanted`, `[batch, 1]`, by going up from a bound.
+
+    Equal keys are passed as if they were one.
+    """
+
+    def next_key(key: tf.Tensor, missing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        above = tf.where(keys > key, keys, KEY_SPAN)
+        following = tf.reduce_min(above, axis=1, keepdims=True)
+        return tf.where(missing > 0, following, key), missing - 1
+
+    key = tf.cast(low.key, tf.int32)[:, tf.newaxis]
+    missing = tf.cast(wanted - low.count, tf.int32)[:, tf.newaxis]
+    return tf.while_loop(
+        lambda _, missing: tf.reduce_any(missing > 0), next_key, (key, missing)
+    )[0]
+
+
+def _count(where: tf.Tensor) -> tf.Tensor:
+    """Returns how many positions of each row are true, `[batch]`, int32."""
+    return tf.reduce_sum(tf.cast(where, tf.int32), axis=1)
 
 
 def _random_integers(shape: Any, seed: tf.Tensor) -> tf.Tensor:

@@ -28,8 +28,9 @@ class TwoViews(RandomSequenceLayer):
     In training only: otherwise both views are the inputs themselves.
 
     Twins from which nothing can be learnt, views that came out the same, are counted:
-    their share is the layer's metric `identical_views`, which `fit` shows. (Not where
-    `seed` is passed to the call, which then has no effect but its result.)
+    their share is the layer's metric `identical_views`, which `fit` shows after the
+    layer's name. (Not where `seed` is passed to the call, which then has no effect but
+    its result.)
 
     Example:
         >>> views = tfrsb.layers.TwoViews(
@@ -64,7 +65,9 @@ class TwoViews(RandomSequenceLayer):
         super().__init__(name=name, **kwargs)
         self.first = _in_order(augmentations)
         self.second = self.first if second is None else _in_order(second)
-        self.identical_views = tf.keras.metrics.Mean(name="identical_views")
+        self.identical_views = tf.keras.metrics.Mean(
+            name=f"{self.name}/identical_views"
+        )
 
     def call(
         self,
