@@ -239,7 +239,8 @@ def test_a_saved_model_draws_as_its_layers_do(form, tmp_path):
     model = tf.keras.Model(inputs, views)
     if form == "saved_model":
         model.export(tmp_path / form)
-        loaded = tf.saved_model.load(tmp_path / form).serve
+        served = tf.saved_model.load(tmp_path / form)
+        loaded = served.serve
     else:
         model.save(tmp_path / form)
         loaded = tf.keras.models.load_model(tmp_path / form)
