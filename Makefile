@@ -15,7 +15,7 @@ demo: $(VENV)/.demo ## Pretrain, evaluate and export on synthetic data.
 	$(BIN)/python -m examples.movielens_pretraining --dataset=synthetic
 
 test: $(VENV)/.test ## Run every test and every documented example.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev ## Check format, lint and types.
 	$(BIN)/ruff format --check .

@@ -35,9 +35,9 @@ def finished(tmp_path_factory):
 
 def test_pretraining_beats_a_random_encoder(finished):
     _, result = finished
-    few = result.frozen["favourite, few labels"]
-    assert few["Barlow Twins"] > few["random"] + 0.1
-    assert few["Barlow Twins"] > few["majority, popularity"] + 0.1
+    favourite = result.frozen["favourite, all labels"]
+    assert favourite["Barlow Twins"] > favourite["random"] + 0.05
+    assert favourite["Barlow Twins"] > favourite["majority, popularity"] + 0.2
 
 
 def test_tables_hold_shares_and_seconds(finished):
