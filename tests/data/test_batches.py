@@ -9,9 +9,9 @@ import tensorflow as tf
 from tfrs_barlow.data import UserSequences, training_batches
 
 
-def make_sequences(lengths):
+def make_sequences(lengths, apart=10):
     """User u has the items 10 u + 3, 10 u + 4, ...: an item tells its place."""
-    items = [10 * user + 3 + np.arange(n) for user, n in enumerate(lengths)]
+    items = [apart * user + 3 + np.arange(n) for user, n in enumerate(lengths)]
     events = sum(lengths)
     return UserSequences(
         user_ids=np.arange(len(lengths)),
@@ -81,6 +81,71 @@ def test_goes_on_at_the_step_that_a_variable_holds():
     step.assign(4)
     for batch, expected in zip(take(batches, 2), whole_run[4:], strict=True):
         np.testing.assert_equal(batch, expected)
+
+
+def test_ragged_histories_are_the_padded_ones_without_padding():
+    arguments = {"batch_size": 5, "length": 3, "seed": 2}
+    padded, ragged = (
+        list(training_batches(SEQUENCES, layout=layout, **arguments).take(8))
+        for layout in ("padded", "ragged")
+    )
+    for expected, batch in zip(padded, ragged, strict=True):
+        np.testing.assert_array_equal(
+            batch["history"].to_tensor(0, [5, 3]), expected["history"]
+        )
+        np.testing.assert_array_equal(batch["label"], expected["label"])
+
+
+LONG = make_sequences([2 + 7 * n % 60 for n in range(40)], apart=100)
+
+
+def test_bucketed_batches_visit_every_user_as_often():
+    # Sixteen batches of five visits are two epochs of forty users.
+    batches = training_batches(LONG, batch_size=5, length=40, layout="bucketed")
+    users = np.concatenate([batch["label"] // 100 for batch in take(batches, 48)])
+    for window in np.split(users, 3):
+        assert np.bincount(window).tolist() == [2] * 40
+
+
+def test_bucketed_batches_are_of_like_length():
+    batches = take(
+        training_batches(LONG, batch_size=8, length=40, layout="bucketed"), 64
+    )
+    widths = [batch["history"].shape[1] for batch in batches]
+    assert {width % 5 for width in widths} == {0}
+    assert len(set(widths)) > 3
+    assert max(widths) <= 40
+    for batch in batches:
+        lengths = (batch["history"] != 0).sum(axis=1)
+        assert batch["history"].shape[1] - lengths.max() < 5
+    padded = take(training_batches(LONG, batch_size=8, length=40), 64)
+    shares = [
+        np.mean([(batch["history"] == 0).mean() for batch in stream])
+        for stream in (batches, padded)
+    ]
+    assert shares[0] < 0.5 * shares[1]
+    # Not from short to long: in random order.
+    assert sum(a < b for a, b in itertools.pairwise(widths[:16])) < 12
+
+
+@pytest.mark.parametrize("layout", ["bucketed", "ragged"])
+def test_any_layout_goes_on_at_any_step(layout):
+    arguments = {"batch_size": 4, "length": 3, "layout": layout, "seed": 1}
+    whole_run = list(training_batches(SEQUENCES, **arguments).take(40))
+    for first in (5, 16, 31):
+        rest = training_batches(SEQUENCES, first_step=first, **arguments).take(3)
+        for batch, expected in zip(rest, whole_run[first:], strict=False):
+            for name in ("history", "label"):
+                ours, theirs = (
+                    getattr(value, "flat_values", value)
+                    for value in (batch[name], expected[name])
+                )
+                np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_unknown_layout_is_refused():
+    with pytest.raises(ValueError, match=r"layout must be one of .* it is 'dense'"):
+        training_batches(SEQUENCES, batch_size=2, length=3, layout="dense")
 
 
 @pytest.mark.parametrize("argument", ["batch_size", "length"])

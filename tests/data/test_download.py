@@ -28,6 +28,8 @@ class _Server:
         self.files: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.cut_after: int | None = None
+        self.knows_ranges = True
+        self.ranges: list[str] = []
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -37,10 +39,17 @@ class _Server:
                 if content is None:
                     self.send_error(404)
                     return
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
+                start = 0
+                if "Range" in self.headers and server.knows_ranges:
+                    server.ranges.append(self.headers["Range"])
+                    start = int(self.headers["Range"][len("bytes=") : -1])
+                    if start >= len(content):
+                        self.send_error(416)
+                        return
+                self.send_response(206 if start else 200)
+                self.send_header("Content-Length", str(len(content) - start))
                 self.end_headers()
-                self.wfile.write(content[: server.cut_after])
+                self.wfile.write(content[start : server.cut_after])
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -198,20 +207,78 @@ def test_refuses_content_with_another_checksum(
     _assert_fails_without_traces(tmp_path, "downloading http.*hash does not match")
 
 
-def test_refuses_a_transfer_that_breaks_off(
-    tmp_path: pathlib.Path, server: _Server, publish: Callable
-) -> None:
-    server.cut_after = len(publish(_FILES)) // 2
-    _assert_fails_without_traces(tmp_path, "downloading http.*corrupted file")
+_PARTIAL = ".ml-20m.zip.partial"
 
 
-def test_recovers_from_a_failed_download(
-    tmp_path: pathlib.Path, server: _Server, publish: Callable
-) -> None:
-    server.cut_after = len(publish(_FILES)) // 2
-    _assert_fails_without_traces(tmp_path, "downloading")
+def _break_off(tmp_path: pathlib.Path, server: _Server, size: int) -> None:
+    server.cut_after = size
+    with pytest.raises(DownloadError, match=f"broke off after {size:,} of .* go on"):
+        download_movielens("ml-20m", tmp_path)
+    assert _names(tmp_path) == [_PARTIAL]
     server.cut_after = None
+
+
+def test_goes_on_where_a_download_broke_off(
+    tmp_path: pathlib.Path, server: _Server, publish: Callable
+) -> None:
+    content = publish(_FILES)
+    _break_off(tmp_path, server, 100)
+    _break_off(tmp_path, server, 200)
     download_movielens("ml-20m", tmp_path)
+    assert server.ranges == ["bytes=100-", "bytes=200-"]
+    assert _names(tmp_path) == _COMPLETE
+    assert len(content) > 200
+
+
+def test_starts_anew_where_the_server_cannot_go_on(
+    tmp_path: pathlib.Path, server: _Server, publish: Callable
+) -> None:
+    publish(_FILES)
+    server.knows_ranges = False
+    _break_off(tmp_path, server, 100)
+    download_movielens("ml-20m", tmp_path)
+    assert _names(tmp_path) == _COMPLETE
+
+
+def test_takes_what_a_killed_run_had_already_downloaded(
+    tmp_path: pathlib.Path, publish: Callable
+) -> None:
+    (tmp_path / _PARTIAL).write_bytes(publish(_FILES))
+    download_movielens("ml-20m", tmp_path)
+    assert _names(tmp_path) == _COMPLETE
+
+
+def test_does_not_go_on_with_the_beginning_of_another_file(
+    tmp_path: pathlib.Path, server: _Server, publish: Callable
+) -> None:
+    publish(_FILES)
+    (tmp_path / _PARTIAL).write_bytes(b"another release")
+    _assert_fails_without_traces(tmp_path, "hash does not match")
+    download_movielens("ml-20m", tmp_path)
+    assert _names(tmp_path) == _COMPLETE
+
+
+def test_shows_progress(
+    tmp_path: pathlib.Path, publish: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = len(publish(_FILES))
+    download_movielens("ml-20m", tmp_path)
+    assert f"{size}/{size}" in capsys.readouterr().out
+
+
+def test_two_downloads_at_once_are_one(
+    tmp_path: pathlib.Path, server: _Server, publish: Callable
+) -> None:
+    publish(_FILES)
+    threads = [
+        threading.Thread(target=download_movielens, args=("ml-20m", tmp_path))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.requests == ["/movielens/ml-20m.zip"]
     assert _names(tmp_path) == _COMPLETE
 
 

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfrs_barlow.data import movielens
+from tfrs_barlow.data.malformed import MalformedFileError
 from tfrs_barlow.data.movielens import (
-    MalformedFileError,
     load_movielens,
     read_movielens_1m,
     read_movielens_csv,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfrs_barlow.data.categories import ItemCategories
-from tfrs_barlow.data.movielens import MalformedFileError
+from tfrs_barlow.data.malformed import MalformedFileError
 from tfrs_barlow.data.sequences import build_sequences
 from tfrs_barlow.data.tables import read_interactions
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_barlow.data.movielens import MalformedFileError
+from tfrs_barlow.data.malformed import MalformedFileError
 from tfrs_barlow.data.sequences import build_sequences
 from tfrs_barlow.data.yelp import read_yelp
 

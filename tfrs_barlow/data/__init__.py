@@ -7,9 +7,10 @@ from tfrs_barlow.data.download import (
     MovieLensDataset,
     download_movielens,
 )
+from tfrs_barlow.data.filters import filter_k_core, filter_ratings
 from tfrs_barlow.data.interactions import InteractionLog
+from tfrs_barlow.data.malformed import MalformedFileError
 from tfrs_barlow.data.movielens import (
-    MalformedFileError,
     load_movielens,
     read_movielens_1m,
     read_movielens_csv,
@@ -24,14 +25,20 @@ from tfrs_barlow.data.pairs import (
     pair_batches,
     same_target_pairs,
 )
+from tfrs_barlow.data.record_folder import verify_sequences
+from tfrs_barlow.data.record_reading import load_sequences, read_sequences
+from tfrs_barlow.data.record_writing import write_sequences
+from tfrs_barlow.data.scanning import scan_sequences
 from tfrs_barlow.data.sequences import (
     UserSequences,
     UserSplit,
     build_sequences,
     split_users,
 )
+from tfrs_barlow.data.splits import LogSplit, split_by_time, split_last
 from tfrs_barlow.data.synthetic import generate_synthetic_log
 from tfrs_barlow.data.tables import read_interactions
+from tfrs_barlow.data.tfds_movielens import TFDSRelease, load_tfds_movielens
 from tfrs_barlow.data.vocabulary import (
     FIRST_ITEM_ID,
     MASK_ID,
@@ -50,9 +57,11 @@ __all__ = [
     "DownloadError",
     "InteractionLog",
     "ItemCategories",
+    "LogSplit",
     "MalformedFileError",
     "MovieLensDataset",
     "SequencePairs",
+    "TFDSRelease",
     "UserSequences",
     "UserSplit",
     "Vocabulary",
@@ -61,14 +70,24 @@ __all__ = [
     "different_period_pairs",
     "download_movielens",
     "embedding_neighbours",
+    "filter_k_core",
+    "filter_ratings",
     "generate_synthetic_log",
     "load_movielens",
+    "load_sequences",
+    "load_tfds_movielens",
     "pair_batches",
     "read_interactions",
     "read_movielens_1m",
     "read_movielens_csv",
+    "read_sequences",
     "read_yelp",
     "same_target_pairs",
+    "scan_sequences",
+    "split_by_time",
+    "split_last",
     "split_users",
     "training_batches",
+    "verify_sequences",
+    "write_sequences",
 ]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import http.client
 import os
 import pathlib
 import shutil
 import tempfile
+import urllib.error
+import urllib.request
 import zipfile
+from collections.abc import Iterator
 from typing import Literal
 
 import tensorflow as tf
+
+from tfrs_barlow.data.record_folder import checksum
 
 MovieLensDataset = Literal["ml-1m", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m"]
 """The names of the MovieLens releases that can be downloaded and read."""
@@ -26,6 +34,9 @@ _SHA256: dict[str, str] = {
     "ml-32m": "e4a68655d7386b8f95f2f2424b2ff975dfdd15ffd59e0d864a14dca43e99d6ee",
 }
 
+_CHUNK = 1 << 18
+_PATIENCE_S = 60
+
 # The README holds the licence, so it stays with the data.
 _MEMBERS_OF_1M = ("ratings.dat", "movies.dat", "README")
 _MEMBERS_OF_CSV = ("ratings.csv", "movies.csv", "README.txt")
@@ -40,8 +51,9 @@ def download_movielens(
 ) -> pathlib.Path:
     """Downloads a MovieLens dataset, unless it is in the cache already.
 
-    The archive is checked against its SHA-256. A run that is killed leaves no partial
-    file that a later run could take for a whole one.
+    The archive is checked against its SHA-256. A download that breaks off, or is
+    killed, goes on where it stopped when this is called again; no file appears in the
+    folder before it is complete.
 
     Args:
         dataset: The name of the dataset, for example `"ml-1m"`.
@@ -62,16 +74,13 @@ def download_movielens(
     if all((folder / member).is_file() for member in members):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _print_licence_notice(dataset)
-    # Files are completed in a folder of this process alone and then moved, each in one
-    # step: neither a kill nor a second process can make a partial file appear.
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{dataset}-") as name:
-        scratch = pathlib.Path(name)
-        archive = _fetch_archive(dataset, scratch)
-        _extract(archive, dataset, members, scratch)
-        folder.mkdir(exist_ok=True)
-        for member in members:
-            (scratch / member).replace(folder / member)
+    with _one_at_a_time(folder.parent):
+        # Another process may have completed it while this one waited.
+        if not all((folder / member).is_file() for member in members):
+            _print_licence_notice(dataset)
+            archive = _fetch_archive(dataset, folder.parent)
+            _extract(archive, dataset, members, folder)
+            archive.unlink()
     return folder
 
 
@@ -97,21 +106,68 @@ def _print_licence_notice(dataset: str) -> None:
     )
 
 
+@contextlib.contextmanager
+def _one_at_a_time(folder: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process downloads into `folder`."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems lock no folders. Two downloads into one file would
+        # only fail at its checksum.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _fetch_archive(dataset: str, folder: pathlib.Path) -> pathlib.Path:
     """Downloads the archive of `dataset` into `folder` and verifies its checksum."""
     url = f"{_HOME}/{dataset}.zip"
+    path = folder / f".{dataset}.zip.partial"
     try:
-        # An absolute `cache_subdir` keeps get_file from falling back to /tmp/.keras.
-        path = tf.keras.utils.get_file(
-            origin=url,
-            cache_subdir=str(folder),
-            file_hash=_SHA256[dataset],
-            hash_algorithm="sha256",
-        )
-    # get_file turns a network error into a bare Exception.
-    except Exception as error:
+        _download(url, path)
+    except (OSError, http.client.HTTPException) as error:
         raise DownloadError(_failure(dataset, f"downloading {url}: {error}")) from error
-    return pathlib.Path(path)
+    if checksum(path) != _SHA256[dataset]:
+        path.unlink()
+        raise DownloadError(
+            _failure(dataset, f"downloading {url}: the file hash does not match")
+        )
+    return path
+
+
+def _download(url: str, path: pathlib.Path) -> None:
+    """Downloads a file, or the rest of it where `path` holds its beginning.
+
+    Raises:
+        OSError: If it breaks off; what has come stays.
+    """
+    present = path.stat().st_size if path.exists() else 0
+    headers = {"Range": f"bytes={present}-"} if present else {}
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        response = urllib.request.urlopen(request, timeout=_PATIENCE_S)
+    except urllib.error.HTTPError as error:
+        if present and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # There is no more of it.
+        raise
+    with response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            present = 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else present + int(length)
+        progress = tf.keras.utils.Progbar(total, unit_name="byte")
+        with path.open("ab" if present else "wb") as file:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                present += len(chunk)
+                progress.update(present, finalize=False)
+        progress.update(present, finalize=True)
+    if total is not None and present < total:
+        raise OSError(
+            f"it broke off after {present:,} of {total:,} bytes. They are kept: call "
+            "again to go on there"
+        )
 
 
 def _extract(
@@ -121,18 +177,26 @@ def _extract(
 
     No path in the archive decides where anything is written.
     """
-    try:
-        with zipfile.ZipFile(archive) as source:
-            for member in members:
-                with (
-                    source.open(f"{dataset}/{member}") as content,
-                    (folder / member).open("wb") as target,
-                ):
-                    shutil.copyfileobj(content, target)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise DownloadError(
-            _failure(dataset, f"unpacking {archive.name}: {error}")
-        ) from error
+    # Files are completed in a folder of this process alone and then moved, each in one
+    # step: neither a kill nor a second process can make a partial file appear.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{dataset}-") as name:
+        scratch = pathlib.Path(name)
+        try:
+            with zipfile.ZipFile(archive) as source:
+                for member in members:
+                    with (
+                        source.open(f"{dataset}/{member}") as content,
+                        (scratch / member).open("wb") as target,
+                    ):
+                        shutil.copyfileobj(content, target)
+        except (KeyError, zipfile.BadZipFile) as error:
+            archive.unlink()
+            raise DownloadError(
+                _failure(dataset, f"unpacking {dataset}.zip: {error}")
+            ) from error
+        folder.mkdir(exist_ok=True)
+        for member in members:
+            (scratch / member).replace(folder / member)
 
 
 def _failure(dataset: str, attempt: str) -> str:

@@ -17,6 +17,7 @@ from tfrs_barlow.data.download import (
     require_known,
 )
 from tfrs_barlow.data.interactions import InteractionLog
+from tfrs_barlow.data.malformed import malformed_line
 
 _Movie = tuple[int, str, tuple[str, ...]]
 
@@ -35,7 +36,7 @@ _DAT_MOVIE_FORM = "MovieID::Title::Genre|Genre|..."
 _CSV_RATING_FORM = "userId,movieId,rating,timestamp"
 _NUMBERS = " (numbers, all whole but the rating)"
 _CSV_MOVIE_FORM = "movieId,title,genres"
-_NO_GENRES = "(no genres listed)"
+NO_GENRES = "(no genres listed)"
 
 _COLUMN_TYPES: dict[str, str] = {
     "user_id": "int64",
@@ -43,10 +44,6 @@ _COLUMN_TYPES: dict[str, str] = {
     "rating": "float32",
     "timestamp": "int64",
 }
-
-
-class MalformedFileError(ValueError):
-    """A line of a data file does not have the form its format requires."""
 
 
 def load_movielens(
@@ -159,26 +156,15 @@ def _check_ratings(
     with path.open("rb") as file:
         start = file.readline()
         if not re.fullmatch(first_line + rb"\r?\n?", start):
-            raise _malformed(path, 1, start, form if has_header else expected)
+            raise malformed_line(path, 1, start, form if has_header else expected)
         if has_header and not file.read(1):
-            raise _malformed(path, 2, b"", expected)
+            raise malformed_line(path, 2, b"", expected)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             bad = bad_line_break.search(content)
             if bad:
                 number = 1 + content[: bad.end()].count(b"\n")
                 file.seek(bad.end())
-                raise _malformed(path, number, file.readline(), expected)
-
-
-def _malformed(
-    path: pathlib.Path, number: int, line: bytes, form: str
-) -> MalformedFileError:
-    """Builds the error for line `number` (from 1), empty if the file ends there."""
-    text = line.rstrip(b"\r\n").decode(errors="backslashreplace")
-    found = repr(text[:200]) if line else "the end of the file"
-    return MalformedFileError(
-        f"{path}, line {number}: expected {form}, but found {found}."
-    )
+                raise malformed_line(path, number, file.readline(), expected)
 
 
 def _read_ratings(
@@ -228,17 +214,17 @@ def _read_movies(
     movies: dict[int, _Movie] = {}
     with path.open("rb") as file:
         if has_header and (header := file.readline()).rstrip(b"\r\n") != form.encode():
-            raise _malformed(path, 1, header, form)
+            raise malformed_line(path, 1, header, form)
         for number, line in enumerate(file, start=2 if has_header else 1):
             try:
                 movie = parse(line.decode(encoding).rstrip("\r\n"))
             except ValueError as error:
-                raise _malformed(path, number, line, form) from error
+                raise malformed_line(path, number, line, form) from error
             if movie[0] in movies:
-                raise _malformed(path, number, line, f"a new id in {form}")
+                raise malformed_line(path, number, line, f"a new id in {form}")
             movies[movie[0]] = movie
     if not movies:
-        raise _malformed(path, 2 if has_header else 1, b"", form)
+        raise malformed_line(path, 2 if has_header else 1, b"", form)
     return pd.DataFrame(
         list(movies.values()), columns=["item_id", "title", "categories"]
     )
@@ -266,7 +252,7 @@ def _parse_csv_movie(line: str) -> _Movie:
 
 def _parse_genres(text: str) -> tuple[str, ...]:
     """Splits genres at `|`."""
-    genres = () if text == _NO_GENRES else tuple(text.split("|"))
+    genres = () if text == NO_GENRES else tuple(text.split("|"))
     if not all(genres):
         raise ValueError(text)
     return genres

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.movielens import MalformedFileError
+from tfrs_barlow.data.malformed import MalformedFileError
 
-_SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
+SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 _PARQUET = ".parquet"
 
 # What `001` or `1e3` mean is not for us to say, so those stay strings. 18 digits fit
@@ -170,16 +170,16 @@ def _read_file(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
     """Reads the file at `path`, which must have the columns `wanted`."""
     suffix = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
     suffix = suffix.lower()
-    if suffix != _PARQUET and suffix not in _SEPARATORS:
+    if suffix != _PARQUET and suffix not in SEPARATORS:
         raise ValueError(
             "source must be a DataFrame or a file that ends in "
-            f"{', '.join([*_SEPARATORS, _PARQUET])}, but it is {path}."
+            f"{', '.join([*SEPARATORS, _PARQUET])}, but it is {path}."
         )
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist, or it is no file.")
     if suffix == _PARQUET:
         return _read_parquet(path, wanted)
-    return _read_delimited(path, _SEPARATORS[suffix], wanted)
+    return _read_delimited(path, SEPARATORS[suffix], wanted)
 
 
 def _read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:

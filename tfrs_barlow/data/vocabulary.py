@@ -21,7 +21,7 @@ OUT_OF_VOCABULARY_ID = 2
 FIRST_ITEM_ID = 3
 """The id of the first real item."""
 
-Items = Sequence[Any] | npt.NDArray[Any] | pd.Series
+Items = Sequence[Any] | npt.NDArray[Any] | pd.Series | pd.Index
 
 
 class Vocabulary:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.movielens import MalformedFileError
+from tfrs_barlow.data.malformed import MalformedFileError, malformed_line
 
 _REVIEWS = "yelp_academic_dataset_review.json"
 _BUSINESSES = "yelp_academic_dataset_business.json"
@@ -444,13 +444,13 @@ def _parse_lines(
         # JSON that is nested too deep is a RecursionError.
         except (KeyError, RecursionError, ValueError) as error:
             if skipped is None:
-                raise _malformed(file.source, number, line, form) from error
+                raise malformed_line(file.source, number, line, form) from error
             skipped.append(number)
             continue
         is_empty = False
         yield row
     if is_empty:
-        raise _malformed(file.source, number + 1, b"", form)
+        raise malformed_line(file.source, number + 1, b"", form)
 
 
 def _numbered_lines(file: _File) -> Iterator[tuple[int, bytes]]:
@@ -462,15 +462,6 @@ def _numbered_lines(file: _File) -> Iterator[tuple[int, bytes]]:
             yield number, line
             while len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
                 line = file.stream.readline(_LONGEST_LINE)
-
-
-def _malformed(source: str, number: int, line: bytes, form: str) -> MalformedFileError:
-    """Builds the error for line `number` (from 1), empty if the file ends there."""
-    text = line[:200].rstrip(b"\r\n").decode(errors="backslashreplace")
-    found = repr(text) if line else "the end of the file"
-    return MalformedFileError(
-        f"{source}, line {number}: expected {form}, but found {found}."
-    )
 
 
 def _parse_review(line: str) -> _Review:
