@@ -46,6 +46,7 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
         item_embedding: The `tf.keras.layers.Embedding` that ids are looked up in, to
             share with a candidate tower or to start one from; None without a
             vocabulary.
+        causal: Whether a state knows the items up to its own alone.
 
     Example:
         >>> encoder = tfrsb.layers.ConvolutionEncoder(vocabulary_size=100, output_dim=8)
@@ -58,6 +59,8 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
         >>> encoder.item_embedding(tf.constant([7, 9])).shape
         TensorShape([2, 64])
     """
+
+    causal = False
 
     def __init__(
         self,
@@ -180,6 +183,38 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
         pool = self._attention_pooling or POOLINGS[self.pooling]
         return self._head(pool(states, mask))
 
+    def embed_prefixes(
+        self, ids: tf.Tensor | tf.RaggedTensor, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Encodes each sequence up to each of its items, in one pass.
+
+        What comes after an item does not reach the state there, so that a model can
+        learn all next items of a sequence at once. Positions of a `TransformerEncoder`
+        are those in the whole sequence.
+
+        Args:
+            ids: Item ids `[batch, length]`, dense or ragged.
+            training: Whether dropout applies.
+
+        Returns:
+            The embeddings, `[batch, length, output_dim]`; and `ids` as they belong to
+            them, `[batch, length]`: each row's items first, then `PADDING_ID`.
+
+        Raises:
+            ValueError: If the encoder is not causal, or pools more than the last state.
+        """
+        if not self.causal or self.pooling != "last":
+            raise ValueError(
+                "Only a causal encoder with pooling='last' can embed prefixes, but "
+                f"{self.name!r} has causal={self.causal} and pooling={self.pooling!r}."
+            )
+        self._check_inputs(ids)
+        if not self.built:
+            build_layer(self, ids.shape)
+        items, mask = self._read_ids(*_densify(ids, None))
+        embeddings = self._drop(self.item_embedding(items), training=training)
+        return self._head(self.encode(embeddings, mask, training)), items
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """Returns None: one embedding per sequence leaves nothing to mask."""
 
@@ -208,9 +243,13 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
         values, mask = _densify(inputs, _checked_mask(mask, inputs))
         if values.dtype.is_floating:
             return _compact(values, mask)
-        ids = self._replace_unknown(values)
-        ids, mask = _compact(ids, mask & (ids != PADDING_ID))
+        ids, mask = self._read_ids(values, mask)
         return self.item_embedding(ids), mask
+
+    def _read_ids(self, ids: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns known ids, those of items in front, and which these are."""
+        ids = self._replace_unknown(ids)
+        return _compact(ids, mask & (ids != PADDING_ID))
 
     def _check_inputs(self, inputs: Any) -> None:
         if not isinstance(inputs, (tf.Tensor, tf.Variable, tf.RaggedTensor)):

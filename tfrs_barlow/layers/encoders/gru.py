@@ -30,6 +30,8 @@ class GRUEncoder(SequenceEncoder):
         TensorShape([2, 8])
     """
 
+    causal = True
+
     def __init__(
         self,
         vocabulary_size: int | None = None,
