@@ -1,6 +1,10 @@
 """A training run that is interrupted ends where an unbroken one ends."""
 
+import contextlib
 import functools
+import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -25,6 +29,8 @@ def pretraining():
         tfrsb.layers.MeanPoolingEncoder(VOCABULARY.size, output_dim=8, dropout=0.0),
         projector=tfrsb.layers.Projector([16, 16]),
     )
+    # To convert its step takes longer than the test.
+    model.compute_loss = tf.autograph.experimental.do_not_convert(model.compute_loss)
     model.compile(ADAM())
     return model
 
@@ -79,6 +85,239 @@ def test_ends_at_the_weights_of_the_unbroken_run(make, steps, tmp_path):
         np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
+class Line(tfrsb.models.Model):
+    """The smallest model: two weights that follow the batches."""
+
+    def __init__(self, units=1):
+        super().__init__()
+        self.dense = tf.keras.layers.Dense(units)
+
+    @tf.autograph.experimental.do_not_convert  # Which would take long.
+    def compute_loss(self, features, training=False):
+        return tf.reduce_mean((self.dense(features) - 3 * features) ** 2)
+
+
+def line(units=1):
+    tf.keras.utils.set_random_seed(5)
+    model = Line(units)
+    model.compile(tf.keras.optimizers.Adam(0.1))
+    return model
+
+
+def numbers(first_step):
+    """Batches that are functions of their step alone."""
+    steps = tf.data.Dataset.range(first_step, 2**62)
+    return steps.map(lambda step: tf.random.stateless_normal([4, 1], [7, step]))
+
+
+def fit_line(model, backup_dir, *callbacks, **arguments):
+    arguments = {"steps": 12, "steps_per_epoch": 4, **arguments}
+    return fit_resumable(
+        model,
+        numbers,
+        backup_dir=backup_dir,
+        callbacks=callbacks,
+        verbose=0,
+        **arguments,
+    )
+
+
+class AtStep(tf.keras.callbacks.Callback):
+    """Does something after a step."""
+
+    def __init__(self, step, action):
+        super().__init__()
+        self.step = step
+        self.action = action
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == self.step:
+            self.action(self.model)
+
+
+def backups(folder):
+    return sorted(file.stem for file in (folder / "chief").glob("*.index"))
+
+
+def send(number):
+    return lambda _: os.kill(os.getpid(), number)
+
+
+def assert_ends_as_unbroken(tmp_path, **arguments):
+    """Goes on in `broken`; the end is equal in every bit."""
+    states = []
+    for run in ("unbroken", "broken"):
+        model = line()
+        history = fit_line(model, tmp_path / run, **arguments)
+        variables = [*model.weights, *model.optimizer.variables]
+        states.append([variable.numpy() for variable in variables])
+    for expected, ours in zip(*states, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    return history
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)],
+)
+def test_a_signal_backs_up_the_very_step(number, expected, tmp_path):
+    handler = signal.getsignal(number)
+    with pytest.raises(expected) as error:
+        fit_line(line(), tmp_path / "broken", AtStep(6, send(number)))
+    if expected is SystemExit:
+        assert error.value.code == 143
+    assert signal.getsignal(number) is handler
+    assert backups(tmp_path / "broken") == ["ckpt-4", "ckpt-6"]
+    history = assert_ends_as_unbroken(tmp_path)
+    assert history.epoch == [1, 2]  # The rest of the second, and the third.
+    assert len(history.history["loss"]) == 2
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    def twice(model):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(line(), tmp_path, AtStep(6, twice))
+    assert backups(tmp_path) == ["ckpt-4"]
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        fit_line(line(), tmp_path, AtStep(6, send(signal.SIGINT)))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert backups(tmp_path)[0] == "ckpt-12"
+
+
+def test_another_thread_trains_without_handlers(tmp_path):
+    thread = threading.Thread(target=fit_line, args=(line(), tmp_path))
+    thread.start()
+    thread.join()
+    assert "ckpt-12" in backups(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        ({}, ["ckpt-4", "ckpt-8"]),
+        ({"backup_steps": 3}, ["ckpt-6", "ckpt-9"]),
+        ({"backup_seconds": 0}, ["ckpt-10", "ckpt-9"]),
+        ({"backup_seconds": 1e9}, []),
+        ({"backup_steps": 7, "backup_seconds": 1e9}, ["ckpt-7"]),
+    ],
+)
+def test_backups_by_epoch_step_or_time(arguments, kept, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(line(), tmp_path / "broken", InterruptAt(11), **arguments)
+    assert backups(tmp_path / "broken") == kept
+    assert_ends_as_unbroken(tmp_path, **arguments)
+
+
+def test_steps_that_keras_executes_at_once(tmp_path):
+    model = line()
+    model.compile(tf.keras.optimizers.Adam(0.1), steps_per_execution=3)
+    with pytest.raises(SystemExit):
+        fit_line(model, tmp_path / "broken", AtStep(7, send(signal.SIGTERM)))
+    assert backups(tmp_path / "broken") == ["ckpt-4", "ckpt-7"]
+    assert_ends_as_unbroken(tmp_path)
+
+
+def test_what_callbacks_change_at_the_end_of_an_epoch_is_kept(tmp_path):
+    class Halve(tf.keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            rate = self.model.optimizer.learning_rate
+            rate.assign(rate / 2)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(line(), tmp_path, Halve(), InterruptAt(9))
+    resumed = line()
+    fit_line(resumed, tmp_path, Halve())
+    assert float(resumed.optimizer.learning_rate) == pytest.approx(0.1 / 8)
+
+
+def test_training_that_is_stopped_early_is_not_gone_on_with(tmp_path):
+    class StopEarly(tf.keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    with pytest.raises(SystemExit):
+        fit_line(line(), tmp_path, AtStep(2, send(signal.SIGTERM)))
+    model = line()
+    fit_line(model, tmp_path, StopEarly())
+    assert int(model.optimizer.iterations) == 4
+
+
+def spoil(model):
+    model.dense.bias.assign([np.nan])
+
+
+@pytest.mark.parametrize("lag", [0, 8])
+def test_a_loss_of_nan_stops_the_run(lag, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfrs_barlow.models.backup._LAG", lag)
+    last_good = tmp_path / "broken" / "chief" / "ckpt-4"
+    with pytest.raises(
+        FloatingPointError,
+        match=rf"The loss of step 7 is nan\. .* last good backup is {last_good}\.",
+    ):
+        fit_line(line(), tmp_path / "broken", AtStep(6, spoil))
+    assert backups(tmp_path / "broken") == ["ckpt-4"]
+    assert_ends_as_unbroken(tmp_path)
+
+
+def test_weights_of_nan_are_not_backed_up(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"weight .*bias.* at step 8\. .*-4\."):
+        fit_line(line(), tmp_path, AtStep(8, spoil))
+    assert backups(tmp_path) == ["ckpt-4"]
+
+
+def test_nan_before_the_first_backup(tmp_path):
+    with pytest.raises(FloatingPointError, match="stopped before the first backup"):
+        fit_line(line(), tmp_path, AtStep(1, spoil))
+    assert backups(tmp_path) == []
+
+
+def test_a_damaged_backup_is_passed_over(tmp_path, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(line(), tmp_path / "broken", InterruptAt(9))
+    (newest,) = (tmp_path / "broken" / "chief").glob("ckpt-8.data*")
+    newest.write_bytes(newest.read_bytes()[:-50])
+    assert_ends_as_unbroken(tmp_path)
+    assert "ckpt-8 cannot be read" in caplog.text
+    for file in (tmp_path / "broken" / "chief").glob("ckpt-*.data*"):
+        file.write_bytes(b"")
+    with pytest.raises(OSError, match=r"None of the backups in .*chief can be read"):
+        fit_line(line(), tmp_path / "broken")
+
+
+@pytest.mark.parametrize("other", [lambda: line(units=2), pretraining])
+def test_the_backup_of_another_model_is_refused(other, tmp_path):
+    fit_line(line(), tmp_path, steps=4)
+    batches = numbers if other is not pretraining else BATCHES
+    with pytest.raises(ValueError, match="ckpt-4 must be a backup of this model"):
+        fit_resumable(other(), batches, steps=4, backup_dir=tmp_path)
+
+
+def test_goes_on_from_what_backup_and_restore_wrote(tmp_path):
+    model = line()
+    model.compute_loss(next(iter(numbers(0))))
+    model.built = True
+    backup = tf.keras.callbacks.BackupAndRestore(str(tmp_path / "broken"))
+    with contextlib.suppress(KeyboardInterrupt):
+        model.fit(
+            numbers(0),
+            epochs=3,
+            steps_per_epoch=4,
+            callbacks=[backup, InterruptAt(6)],
+            verbose=0,
+        )
+    history = assert_ends_as_unbroken(tmp_path)
+    assert history.epoch == [1, 2]
+
+
 def test_a_finished_run_is_only_restored(tmp_path):
     finished = pretraining()
     fit(finished, tmp_path)
@@ -89,13 +328,15 @@ def test_a_finished_run_is_only_restored(tmp_path):
         np.testing.assert_array_equal(ours, expected)
 
 
-@pytest.mark.parametrize("argument", ["steps", "steps_per_epoch"])
-def test_bad_arguments_are_named(argument, tmp_path):
-    arguments = {"steps": 2, "steps_per_epoch": 1}
-    with pytest.raises(ValueError, match=f"{argument} must be at least 1"):
-        fit_resumable(
-            pretraining(),
-            BATCHES,
-            **{**arguments, argument: 0},
-            backup_dir=tmp_path,
-        )
+@pytest.mark.parametrize(
+    ("argument", "value", "expected"),
+    [
+        ("steps", 0, "1, but it is 0"),
+        ("steps_per_epoch", 0, "1, but it is 0"),
+        ("backup_steps", -1, "1, but it is -1"),
+        ("backup_seconds", -0.5, r"0, but it is -0\.5"),
+    ],
+)
+def test_bad_arguments_are_named(argument, value, expected, tmp_path):
+    with pytest.raises(ValueError, match=f"{argument} must be at least {expected}"):
+        fit_line(line(), tmp_path, **{argument: value})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+from tfrs_barlow.models.backup import Backup
+from tfrs_barlow.models.stop_request import StopRequest, obey
 
 
 def fit_resumable(
@@ -16,53 +20,124 @@ def fit_resumable(
     steps: int,
     backup_dir: str | pathlib.Path,
     steps_per_epoch: int = 50,
+    backup_steps: int | None = None,
+    backup_seconds: float | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     verbose: Any = "auto",
 ) -> tf.keras.callbacks.History:
-    """Trains a compiled model and backs it up after every epoch.
+    """Trains a compiled model, and backs it up so that no interruption costs much.
 
     If `backup_dir` holds the backup of an interrupted call with the same arguments,
-    training goes on behind the last epoch that it completed, with the batches that the
-    uninterrupted run would have seen. The backup stays when training is over: called
-    again, it only restores the model. Delete it to start anew.
+    training goes on behind it, with the batches and views that the uninterrupted run
+    would have seen, and ends at the same weights. The backup stays when training is
+    over: called again, it only restores the model. Delete it to start anew.
+
+    On SIGTERM (as preempted machines and schedulers send it) and on Ctrl-C it completes
+    the step, backs it up, and raises `SystemExit(143)` or `KeyboardInterrupt`. A second
+    Ctrl-C stops at once. Handlers are replaced only while this runs, and only in the
+    main thread.
+
+    It runs under any strategy whose scope the model was made in. All workers of a
+    `MultiWorkerMirroredStrategy` must reach the same `backup_dir`; they stop and back
+    up together. If one of them is lost, start all again.
 
     Args:
         model: A compiled `tfrs.Model`.
         make_batches: Returns endless batches from the step `first_step` on, its only
-            argument, a variable: such as `tfrs_barlow.data.training_batches` or
+            argument, an integer: such as `tfrs_barlow.data.training_batches` or
             `pair_batches` with the other arguments filled in by `functools.partial`.
+            Under a strategy these are the global batches.
         steps: How many batches to train on in all.
         backup_dir: Where to keep the backup: a folder for this model alone.
-        steps_per_epoch: After how many steps to report and to back up; a last epoch
-            with fewer steps is made full.
-        callbacks: More callbacks for `fit`.
+        steps_per_epoch: After how many steps to report; a last epoch with fewer steps
+            is made full.
+        backup_steps: After how many steps to back up. Default: after every epoch.
+        backup_seconds: After how many seconds to back up, at the end of a step; if
+            `backup_steps` is given too, after whichever comes first.
+        callbacks: More callbacks for `fit`. A run that goes on within an epoch begins
+            with a `fit` of its own for the rest of it.
         verbose: As of `tf.keras.Model.fit`.
 
     Returns:
         The history of the epochs this call has trained.
 
     Raises:
-        ValueError: If `steps` or `steps_per_epoch` is less than 1.
+        ValueError: If `steps`, `steps_per_epoch` or `backup_steps` is less than 1,
+            `backup_seconds` is negative, or the backup is of another model.
+        FloatingPointError: If a loss or a weight is not finite any more. The last good
+            backup is named, and kept.
+        OSError: If a backup cannot be written, as on a full disk, or none of those
+            there can be read. Backups that were complete are kept.
     """
-    for name, value in (("steps", steps), ("steps_per_epoch", steps_per_epoch)):
-        if value < 1:
+    for name, value in (
+        ("steps", steps),
+        ("steps_per_epoch", steps_per_epoch),
+        ("backup_steps", backup_steps),
+    ):
+        if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, but it is {value}.")
-    batches = make_batches(first_step=model.optimizer.iterations)
-    _build(model, batches)
-    backup = tf.keras.callbacks.BackupAndRestore(
-        str(backup_dir), delete_checkpoint=False
-    )
-    return model.fit(
-        batches,
-        epochs=-(-steps // steps_per_epoch),
-        steps_per_epoch=steps_per_epoch,
-        callbacks=[backup, *callbacks],
-        verbose=verbose,
-    )
+    if backup_seconds is not None and not backup_seconds >= 0:
+        raise ValueError(
+            f"backup_seconds must be at least 0, but it is {backup_seconds}."
+        )
+    _build(model, make_batches)
+    with StopRequest() as stop:
+        backup = Backup(
+            model,
+            backup_dir,
+            stop,
+            steps_per_epoch=steps_per_epoch,
+            every_steps=backup_steps,
+            every_seconds=backup_seconds,
+        )
+        backup.restore()
+        history = tf.keras.callbacks.History()
+        epochs: list[int] = []
+        for stretch in _stretches(backup.step, steps, steps_per_epoch):
+            model.fit(
+                make_batches(first_step=backup.step),
+                **stretch,
+                # Last, so that a backup holds what the other callbacks have changed.
+                callbacks=[history, *callbacks, backup],
+                verbose=verbose,
+            )
+            epochs += history.epoch
+            if model.stop_training:
+                break
+        history.epoch = epochs
+        if stop.received:
+            obey(stop.received)
+    return history
 
 
-def _build(model: tf.keras.Model, batches: tf.data.Dataset) -> None:
-    """Creates all weights of the model, which must be there to be restored."""
-    for batch in batches.take(1):
-        model.compute_loss(batch, training=False)
-    model.built = True
+def _stretches(step: int, steps: int, steps_per_epoch: int) -> Iterator[dict[str, int]]:
+    """Returns arguments of `fit`: for the rest of an epoch, and for those after it."""
+    epochs = -(-steps // steps_per_epoch)
+    epoch, done = divmod(step, steps_per_epoch)
+    if done and epoch < epochs:
+        yield {
+            "initial_epoch": epoch,
+            "epochs": epoch + 1,
+            "steps_per_epoch": steps_per_epoch - done,
+        }
+        epoch += 1
+    if epoch < epochs:
+        yield {
+            "initial_epoch": epoch,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+
+
+def _build(model: tf.keras.Model, make_batches: Callable[..., tf.data.Dataset]) -> None:
+    """Creates all weights, which must be there to be restored."""
+    strategy = model.distribute_strategy
+    with strategy.scope():
+        for batch in make_batches(first_step=0).take(1):
+            compute_loss = functools.partial(model.compute_loss, training=False)
+            if strategy.num_replicas_in_sync > 1:
+                compute_loss = tf.function(compute_loss, autograph=False)
+            strategy.run(compute_loss, [batch])
+        model.built = True
+        if hasattr(model.optimizer, "build"):  # Those of Keras' `legacy` lack it.
+            model.optimizer.build(model.trainable_variables)
