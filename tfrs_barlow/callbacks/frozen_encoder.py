@@ -1,0 +1,84 @@
+"""Embeds histories with an encoder that is being trained, and leaves no trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfrs_barlow.data import UserSequences
+from tfrs_barlow.evaluation import embed_users
+
+
+def encoder_of(model: tf.keras.Model) -> tf.keras.layers.Layer:
+    """Returns the encoder of a model of ours.
+
+    Raises:
+        ValueError: If it has none under a name we know.
+    """
+    for name in ("encoder", "query_tower"):
+        if hasattr(model, name):
+            return getattr(model, name)
+    raise ValueError(
+        f"encoder must be given, since {type(model).__name__} has neither an attribute "
+        "`encoder` nor a `query_tower`."
+    )
+
+
+class FrozenEncoder:
+    """What an encoder is at this moment, without a copy of its weights.
+
+    It is called in inference mode, in a graph of its own, whose random operations leave
+    the random state of eager mode alone. What a call changes nevertheless, such as the
+    counter of a layer that is always active, is put back.
+    """
+
+    def __init__(self, encoder: tf.keras.layers.Layer, *, length: int) -> None:
+        """Initializes it.
+
+        Args:
+            encoder: From item ids `[batch, length]` to embeddings `[batch, dim]`.
+            length: How many items of a history to read, at least 1.
+
+        Raises:
+            ValueError: If `length` is less than 1.
+        """
+        if length < 1:
+            raise ValueError(f"length must be at least 1, but it is {length}.")
+        self._encoder = encoder
+        self._length = length
+        self._graph = tf.function(
+            lambda ids: encoder(ids, training=False),
+            input_signature=[tf.TensorSpec([None, length], tf.int32)],
+        )
+
+    def embed(
+        self, sequences: UserSequences, batch_size: int = 512
+    ) -> npt.NDArray[np.float32]:
+        """Returns the embedding of every user, `[users, dim]`.
+
+        Raises:
+            ValueError: If one is not finite.
+        """
+        state = self._encoder.non_trainable_variables
+        values = [variable.numpy() for variable in state]
+        embeddings = embed_users(
+            self._call, sequences, length=self._length, batch_size=batch_size
+        )
+        for variable, value in zip(state, values, strict=True):
+            # Only what has changed: where replicas differ, an assignment makes them
+            # equal.
+            if not np.array_equal(variable.numpy(), value, equal_nan=True):
+                variable.assign(value)
+        if not np.isfinite(embeddings).all():
+            raise ValueError(
+                "The embeddings of the encoder must be finite, but some are not: "
+                "training has diverged."
+            )
+        return embeddings
+
+    def _call(self, ids: tf.Tensor, training: Any) -> tf.Tensor:
+        del training  # It is off.
+        return self._graph(ids)

@@ -1,0 +1,274 @@
+"""Learning rates that differ by layer, for any optimizer of Keras."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+LearningRateSchedule = tf.keras.optimizers.schedules.LearningRateSchedule
+Multiplier = float | Callable[[tf.Tensor], tf.Tensor]
+
+_OF_KERAS = (
+    tf.keras.optimizers.Adadelta,
+    tf.keras.optimizers.Adafactor,
+    tf.keras.optimizers.Adagrad,
+    tf.keras.optimizers.Adam,
+    tf.keras.optimizers.AdamW,
+    tf.keras.optimizers.Adamax,
+    tf.keras.optimizers.Nadam,
+    tf.keras.optimizers.RMSprop,
+    tf.keras.optimizers.SGD,
+)
+
+
+def discriminative(
+    optimizer: tf.keras.optimizers.Optimizer,
+    multipliers: Mapping[tf.keras.layers.Layer, Multiplier],
+) -> tf.keras.optimizers.Optimizer:
+    """Returns an optimizer that trains some layers at other learning rates.
+
+    This is how a pretrained encoder is fine-tuned without being forgotten: at a lower
+    rate than what is new, or not at all for the first steps. The rate itself is
+    multiplied, not the gradient, which optimizers such as Adam would scale back. A
+    multiplier may be a schedule of the step, by which a layer is frozen and unfrozen:
+    the moments of a frozen layer go on being estimated, so that its first step is of
+    the usual size, and since the step is all it goes by, a run that was interrupted
+    goes on with the right rates. (A layer that is frozen for good is cheaper with
+    `layer.trainable = False`.)
+
+    What comes back is of a subclass of the class of `optimizer`, so schedules,
+    callbacks, clipping, weight decay (which is multiplied too), checkpoints and
+    strategies treat it as they would treat that. `learning_rate` is that of all other
+    layers. Its configuration names weights by their places among those it was built
+    for: it can be had once it is built.
+
+    Example:
+        >>> encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
+        >>> frozen_at_first = tf.keras.optimizers.schedules.PiecewiseConstantDecay(
+        ...     boundaries=[99],
+        ...     values=[0.0, 0.1],  # Steps count from 0.
+        ... )
+        >>> optimizer = tfrsb.optimizers.discriminative(
+        ...     tf.keras.optimizers.Adam(1e-3), {encoder: frozen_at_first}
+        ... )
+        >>> model = tfrsb.models.DualEncoder(encoder, tf.keras.layers.Embedding(10, 4))
+        >>> model.compile(optimizer)
+
+    References:
+        Howard and Ruder 2018, Universal Language Model Fine-tuning for Text
+        Classification, arXiv 1801.06146.
+
+    Args:
+        optimizer: Any `tf.keras.optimizers.Optimizer` but Ftrl, which divides by its
+            rate; not built yet. It is not used any more.
+        multipliers: What to multiply the learning rate of each layer by: a number of
+            at least 0, or a function of the step, such as a `LearningRateSchedule`.
+            (Only that can be serialised.)
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        TypeError: If `optimizer` is not such an optimizer, or a key is not a layer.
+        ValueError: If `optimizer` is built, or a multiplier is negative. When it is
+            built: if a layer has no weight that is trained, or shares one with another.
+    """
+    if not isinstance(optimizer, tf.keras.optimizers.Optimizer) or isinstance(
+        optimizer,
+        (tf.keras.optimizers.Ftrl, tf.keras.mixed_precision.LossScaleOptimizer),
+    ):
+        raise TypeError(
+            "optimizer must be a tf.keras.optimizers.Optimizer (not Ftrl, not a legacy "
+            f"one, and not wrapped in another), but it is a {type(optimizer).__name__}."
+        )
+    if isinstance(optimizer, _Discriminative):
+        raise TypeError("optimizer must not be discriminative already: name all layers")
+    if getattr(optimizer, "_built", False):
+        raise ValueError(
+            "optimizer must be new, but it is built: its state would be lost."
+        )
+    for layer, multiplier in multipliers.items():
+        if not isinstance(layer, tf.keras.layers.Layer):
+            raise TypeError(
+                f"multipliers must be of layers, but one is of a {type(layer)}."
+            )
+        if not callable(multiplier) and not multiplier >= 0:
+            raise ValueError(
+                f"multipliers must be at least 0, but that of {layer.name!r} is "
+                f"{multiplier}."
+            )
+    base: Any = type(optimizer)
+    changed = _subclass(base).from_config(optimizer.get_config())
+    # Set by methods, these are not part of the configuration.
+    for exclusion in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_names"):
+        if hasattr(optimizer, exclusion):
+            setattr(changed, exclusion, getattr(optimizer, exclusion))
+    changed.rates = _Rates(by_layer=dict(multipliers))
+    return changed
+
+
+@dataclasses.dataclass
+class _Rates:
+    """Which weights have a rate of their own.
+
+    An object of its own, because an optimizer would take layers that are its attributes
+    for a part of its checkpoints.
+
+    Attributes:
+        by_layer: Multipliers by layer, before the optimizer is built.
+        by_place: Multipliers by the place of a weight, once it is; or as loaded.
+        current: That of the weight being updated.
+    """
+
+    by_layer: dict[tf.keras.layers.Layer, Multiplier] = dataclasses.field(
+        default_factory=dict
+    )
+    by_place: dict[int, Multiplier] = dataclasses.field(default_factory=dict)
+    current: Multiplier | None = None
+
+
+class _Discriminative:
+    """What is changed in an optimizer: which learning rate it sees while it updates."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.rates = _Rates()
+        super().__init__(*args, **kwargs)
+
+    @property
+    def learning_rate(self) -> tf.Tensor:
+        """The learning rate: while a weight is updated, the one of that weight."""
+        rate = super().learning_rate  # type: ignore[misc]
+        multiplier = self.rates.current
+        if multiplier is None:
+            return rate
+        if callable(multiplier):
+            multiplier = multiplier(self.iterations)  # type: ignore[attr-defined]
+        return rate * tf.cast(multiplier, rate.dtype)
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        # A property that is overridden leaves no other way to its setter.
+        base = tf.keras.optimizers.Optimizer.learning_rate
+        base.fset(self, value)
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        """Creates the state, and looks up the weights of the layers."""
+        super().build(var_list)  # type: ignore[misc]
+        if not self.rates.by_place:
+            self.rates.by_place = self._places(self.rates.by_layer)
+        elif max(self.rates.by_place) >= len(var_list):
+            raise ValueError(
+                f"The optimizer was saved with rates for {max(self.rates.by_place) + 1}"
+                f" weights or more, but the model trains {len(var_list)}."
+            )
+
+    def update_step(self, gradient: Any, variable: tf.Variable) -> None:
+        """Updates a variable at its own rate."""
+        with self._at(variable):
+            super().update_step(gradient, variable)  # type: ignore[misc]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration: multipliers by the places of the weights."""
+        rates = self.rates
+        if rates.by_layer and not rates.by_place:
+            raise ValueError(
+                "The rates of layers can be serialised once the optimizer is built: "
+                "call optimizer.build(model.trainable_variables) first."
+            )
+        return {
+            **super().get_config(),  # type: ignore[misc]
+            "multipliers": [
+                [place, _serialize(multiplier)]
+                for place, multiplier in rates.by_place.items()
+            ],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Makes an optimizer from what `get_config` returned."""
+        config = dict(config)
+        multipliers = config.pop("multipliers", [])
+        optimizer = super().from_config(config, custom_objects)  # type: ignore[misc]
+        optimizer.rates = _Rates(
+            by_place={
+                place: _deserialize(multiplier, custom_objects)
+                for place, multiplier in multipliers
+            }
+        )
+        return optimizer
+
+    def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
+        for variable in variables:
+            with self._at(variable):
+                super()._apply_weight_decay([variable])  # type: ignore[misc]
+
+    @contextlib.contextmanager
+    def _at(self, variable: tf.Variable) -> Iterator[None]:
+        """Lets `learning_rate` be that of a variable."""
+        self.rates.current = self.rates.by_place.get(self._place(variable))
+        try:
+            yield
+        finally:
+            self.rates.current = None
+
+    def _place(self, variable: tf.Variable) -> int:
+        return self._index_dict.get(  # type: ignore[attr-defined]
+            self._var_key(variable),  # type: ignore[attr-defined]
+            -1,
+        )
+
+    def _places(
+        self, by_layer: Mapping[tf.keras.layers.Layer, Multiplier]
+    ) -> dict[int, Multiplier]:
+        owners: dict[int, tf.keras.layers.Layer] = {}
+        for layer in by_layer:
+            places = {self._place(weight) for weight in layer.trainable_weights} - {-1}
+            if not places:
+                raise ValueError(
+                    f"The optimizer has a rate for {layer.name!r}, but trains no "
+                    "weight of it: it is frozen, or no part of the model."
+                )
+            for place in places:
+                if place in owners:
+                    raise ValueError(
+                        f"The layers {owners[place].name!r} and {layer.name!r} share a "
+                        "weight, and have a rate each: name one of them."
+                    )
+                owners[place] = layer
+        return {place: by_layer[layer] for place, layer in owners.items()}
+
+
+@functools.cache
+def _subclass(base: Any) -> Any:
+    """Returns the class of optimizers like `base` with rates by layer."""
+    name = f"Discriminative{base.__name__}"
+    subclass = type(name, (_Discriminative, base), {"__doc__": base.__doc__})
+    register = tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
+    return register(subclass)
+
+
+# So that a program that only loads them knows their classes.
+for _base in _OF_KERAS:
+    _subclass(_base)
+
+
+def _serialize(multiplier: Multiplier) -> Any:
+    if isinstance(multiplier, LearningRateSchedule):
+        return tf.keras.optimizers.schedules.serialize(multiplier)
+    if callable(multiplier):
+        raise ValueError(
+            "Of the functions, only a LearningRateSchedule can be serialised as a "
+            f"multiplier, but one is {multiplier}."
+        )
+    return float(multiplier)
+
+
+def _deserialize(config: Any, custom_objects: Any) -> Multiplier:
+    if isinstance(config, dict):
+        return tf.keras.optimizers.schedules.deserialize(config, custom_objects)
+    return config
