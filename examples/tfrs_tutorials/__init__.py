@@ -1,0 +1,1 @@
+"""Tutorials of TensorFlow Recommenders, each with Barlow Twins in a few lines."""

@@ -1,0 +1,123 @@
+"""The tutorials of TFRS: untouched without Barlow Twins, and running with it."""
+
+import difflib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+FOLDER = ROOT / "examples" / "tfrs_tutorials"
+TUTORIALS = [
+    "basic_retrieval",
+    "sequential_retrieval",
+    "multitask",
+    "diststrat_retrieval",
+    "basic_ranking",
+]
+MARK = "# + Barlow Twins"
+
+# Each in a process of its own module, on two devices as `diststrat_retrieval` needs.
+PROGRAM = """
+import json, sys, types
+import numpy as np
+from examples.tfrs_tutorials import movielens as data, diststrat_retrieval
+import tensorflow as tf
+
+strategy = diststrat_retrieval.make_strategy()
+fit = tf.keras.Model.fit
+
+def keep_fit(model, *args, **kwargs):
+    history = fit(model, *args, **kwargs)
+    kept.append([history.history["loss"], [w.numpy() for w in model.trainable_weights]])
+    return history
+
+tf.keras.Model.fit = keep_fit
+movielens, kept, results = data.load("synthetic", users=12), [], {}
+for name in sys.argv[1:]:
+    source = open(f"examples/tfrs_tutorials/{name}.py").read()
+    for kind in ("with", "without"):
+        if kind == "without":
+            lines = source.splitlines(True)
+            source = "".join(l for l in lines if "# + Barlow Twins" not in l)
+        module = types.ModuleType(kind)
+        exec(compile(source, f"{name}.py", "exec"), module.__dict__)
+        module.BATCH_SIZE = 128
+        module.make_strategy = lambda: strategy
+        tf.keras.utils.set_random_seed(1)
+        module.train_and_evaluate(movielens, data.Variant(2))
+        if kind == "with":
+            tf.keras.utils.set_random_seed(1)
+            trained = data.Variant(1, True, 1e-3)
+            metrics = module.train_and_evaluate(movielens, trained)
+    (losses, weights), (_, other), (plain_losses, plain) = kept[-3:]
+    results[name] = {
+        "losses": [losses, plain_losses],
+        "equal": [bool(np.array_equal(*pair)) for pair in zip(weights, plain)],
+        "counts": [len(weights), len(plain), len(other)],
+        "finite": bool(all(np.isfinite(v) for v in metrics.values())),
+    }
+print(json.dumps(results))
+"""
+
+
+def with_and_without(name):
+    lines = (FOLDER / f"{name}.py").read_text().splitlines(keepends=True)
+    return lines, [line for line in lines if MARK not in line]
+
+
+def diff(name):
+    """What a user adds to a tutorial, as a unified diff."""
+    lines, plain = with_and_without(name)
+    lines = [line.replace(f"  {MARK}", "") for line in lines]
+    hunks = difflib.unified_diff(plain, lines, f"a/{name}.py", f"b/{name}.py", n=1)
+    return "".join(hunks)
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_the_page_shows_the_differences(name):
+    page = (ROOT / "docs" / "existing_pipelines.md").read_text()
+    blocks = re.findall(r"```diff\n(.*?)```", page, re.DOTALL)
+    assert diff(name) in blocks
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_without_the_marked_lines_nothing_of_ours_trains(name):
+    code = "".join(with_and_without(name)[1]).split('"""', 2)[2]
+    for word in ("history_model", "barlow_twins.", "Projector", "TwoViews"):
+        assert word not in code
+
+
+@pytest.fixture(scope="module")
+def results():
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *TUTORIALS],
+        cwd=ROOT,
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_without_weight_it_is_the_tutorial_bit_by_bit(name, results):
+    losses, plain_losses = results[name]["losses"]
+    assert len(losses) == 2
+    assert losses == plain_losses
+    assert all(results[name]["equal"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_with_weight_more_is_trained_and_all_metrics_are_numbers(name, results):
+    alone, plain, more = results[name]["counts"]
+    assert alone == plain < more
+    assert results[name]["finite"]

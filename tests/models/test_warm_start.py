@@ -1,0 +1,97 @@
+"""Encoders that start from what a pretraining run has left."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfrs_barlow as tfrsb
+from tfrs_barlow.models import (
+    BarlowTwinsPretraining,
+    DualEncoder,
+    JointModel,
+    fit_resumable,
+    warm_start,
+)
+
+FEATURES = {
+    "history": tf.constant([[3, 4, 5], [7, 8, 0]]),
+    "label": tf.constant([6, 9]),
+}
+
+
+def encoder(**settings):
+    return tfrsb.layers.ConvolutionEncoder(20, 8, 4, filters=8, **settings)
+
+
+def models():
+    query_tower = encoder()
+    pretraining = BarlowTwinsPretraining(
+        query_tower, projector=tfrsb.layers.Projector([8])
+    )
+    dual = DualEncoder(query_tower, tf.keras.layers.Embedding(20, 4))
+    return pretraining, dual, JointModel(dual, pretraining)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A backup and files of every model, and what its encoder makes of the features."""
+    folder = tmp_path_factory.mktemp("saved")
+    pretraining, dual, joint = models()
+    joint.compile(tf.keras.optimizers.SGD(0.1))
+    batches = tf.data.Dataset.from_tensors(FEATURES).repeat()
+    joint.fit(batches, steps_per_epoch=1, verbose=0)
+    pretraining.compile(tf.keras.optimizers.Adam())
+    fit_resumable(
+        pretraining,
+        lambda first_step: batches,
+        steps=1,
+        steps_per_epoch=1,
+        backup_dir=folder / "backup",
+        verbose=0,
+    )
+    for model, name in ((pretraining, "pretraining"), (dual, "dual"), (joint, "joint")):
+        model.save_weights(folder / f"{name}.weights.h5")
+        model.save_weights(folder / name)
+    pretraining.save(folder / "pretraining.keras")
+    return folder, pretraining(FEATURES).numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"),
+    [
+        ("backup", "encoder"),
+        ("backup/chief", "encoder"),
+        ("pretraining.keras", "encoder"),
+        ("pretraining.weights.h5", "encoder"),
+        ("pretraining", "encoder"),
+        ("dual.weights.h5", "query_tower"),
+        ("dual", "query_tower"),
+        ("joint.weights.h5", "query_tower"),
+        ("joint", "dual_encoder.query_tower"),
+    ],
+)
+def test_the_encoder_is_the_one_that_was_saved(saved, name, attribute):
+    folder, embeddings = saved
+    started = encoder()
+    assert warm_start(started, folder / name, attribute=attribute) is started
+    np.testing.assert_array_equal(started(FEATURES["history"]), embeddings)
+
+
+@pytest.mark.parametrize("name", ["backup", "pretraining.weights.h5"])
+@pytest.mark.parametrize(
+    ("settings", "attribute"),
+    [({}, "tower"), ({"num_layers": 3}, "encoder"), ({"kernel_size": 5}, "encoder")],
+)
+def test_what_does_not_fit_changes_nothing(saved, name, settings, attribute):
+    other = encoder(**settings)
+    other.build([None, None])
+    before = other.get_weights()
+    with pytest.raises(ValueError, match=f"attribute {attribute!r} of its model"):
+        warm_start(other, saved[0] / name, attribute=attribute)
+    for weight, value in zip(other.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_nothing_there():
+    with pytest.raises(FileNotFoundError, match="but nowhere is none"):
+        warm_start(encoder(), "nowhere")
