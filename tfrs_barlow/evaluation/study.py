@@ -58,6 +58,12 @@ from tfrs_barlow.evaluation.study_rows import Row, RowFile
 MIN_LENGTH = 5
 """Users with fewer events are left out: `future_category` needs a past and a future."""
 
+WITH_FEW_LABELS: tuple[Method, ...] = ("dual_encoder_few", "transformer_few")
+"""The methods that are trained anew for every share of labels."""
+
+WITH_ALL_NEXT_ITEMS: tuple[Method, ...] = ("dual_encoder", "joint", "transformer")
+"""The methods that train a candidate tower on the next items of all training users."""
+
 PACKAGES = ("tfrs-barlow", "tensorflow", "tf-keras", "scikit-learn", "numpy")
 
 
@@ -191,6 +197,13 @@ def _makes_sense(cell: Cell) -> bool:
     """Tells the cells of the grid that are measured from those that are not."""
     if cell.method == "counting":
         return cell.protocol == "frozen"
+    if cell.protocol == "as_trained":
+        return cell.task == "next_item" and (
+            cell.method == "transformer_few"
+            or (cell.method in WITH_ALL_NEXT_ITEMS and cell.label_fraction == 1)
+        )
+    if cell.method in ("transformer", "transformer_few"):
+        return False
     # For the next item this is what fine-tuning a random encoder does.
     return not (cell.method == "dual_encoder_few" and cell.task == "next_item")
 
@@ -251,7 +264,7 @@ class _Split:
             )
         trainer = self._trainer(cell)
         model, curve = fine_tune_classifier(
-            trainer.copy(towers).encoder,
+            trainer.copy(cell.method, towers).encoder,
             train,
             validation,
             num_classes=len(self.categories.names),
@@ -284,13 +297,15 @@ class _Split:
             )
             return {**figures, "curve": curve}
         dual_encoder = self._dual_encoder(cell, towers)
-        curve = fine_tune_retrieval(
-            dual_encoder,
-            users,
-            self._leave_one_out("validation"),
-            vocabulary_size=size,
-            settings=self._fine_tuning,
-        )
+        curve = []
+        if cell.protocol == "fine_tuned":
+            curve = fine_tune_retrieval(
+                dual_encoder,
+                users,
+                self._leave_one_out("validation"),
+                vocabulary_size=size,
+                settings=self._fine_tuning,
+            )
         figures = self._ranking_figures(
             functools.partial(
                 evaluate_dual_encoder,
@@ -302,10 +317,11 @@ class _Split:
         return {**figures, "curve": curve}
 
     def _dual_encoder(self, cell: Cell, towers: Towers) -> Any:
-        """Returns the dual encoder that fine-tuning starts from."""
+        """Returns the dual encoder of the towers, which fine-tuning starts from."""
         trainer = self._trainer(cell)
         users = self._known_users(cell.label_fraction)
-        model = trainer.new_dual_encoder(trainer.copy(towers).encoder, users)
+        encoder = trainer.copy(cell.method, towers).encoder
+        model = trainer.new_dual_encoder(encoder, users)
         if towers.candidate_tower is not None:
             model.candidate_tower.set_weights(towers.candidate_tower.get_weights())
         model.compile(tf.keras.optimizers.Adam(self.config.fine_tuning_learning_rate))
@@ -372,7 +388,7 @@ class _Split:
         return trainer.train(method, users, folder)
 
     def _towers(self, cell: Cell) -> Towers:
-        few = cell.method == "dual_encoder_few"
+        few = cell.method in WITH_FEW_LABELS
         return self._towers_of(
             cell.method, cell.batch_size, cell.label_fraction if few else None
         )

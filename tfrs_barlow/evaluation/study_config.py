@@ -16,11 +16,18 @@ from tfrs_barlow.layers import (
 )
 
 Method = Literal[
-    "counting", "random", "dual_encoder_few", "dual_encoder", "barlow_twins", "joint"
+    "counting",
+    "random",
+    "dual_encoder_few",
+    "dual_encoder",
+    "barlow_twins",
+    "joint",
+    "transformer_few",
+    "transformer",
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-Protocol = Literal["frozen", "fine_tuned"]
+Protocol = Literal["frozen", "fine_tuned", "as_trained"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 ENCODERS: dict[str, type[SequenceEncoder]] = {
@@ -30,6 +37,7 @@ ENCODERS: dict[str, type[SequenceEncoder]] = {
     "gru": GRUEncoder,
     "transformer": TransformerEncoder,
 }
+"""The encoders that a study can train, by their names in `StudyConfig`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +54,15 @@ class StudyConfig:
               known labels alone;
             - `"dual_encoder"`: a dual encoder on the next items of all training users;
             - `"barlow_twins"`: Barlow Twins on the histories of all training users;
-            - `"joint"`: the last two at the same time.
+            - `"joint"`: the last two at the same time;
+            - `"transformer_few"` and `"transformer"`: other than the encoder of the
+              rest, a causal Transformer, trained by full cross-entropy on every next
+              item (`NextItemModel`) of users with known labels, or of all: how well the
+              next item can be found, as a reference.
         tasks: What they are judged by; see `downstream_task`.
         protocols: How: `"frozen"` by a linear model on their output, `"fine_tuned"`
-            with all their weights trained on.
+            with all their weights trained on, `"as_trained"`, for the next item alone,
+            by the candidate tower that they were trained with.
         label_fractions: The shares of training users whose labels are known.
         batch_sizes: Of the methods' training.
         seeds: Each fixes a split of the users, the weights, the batches and the views.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,12 +21,14 @@ from tfrs_barlow.layers import (
     RandomMask,
     SequenceAugmentation,
     SequenceEncoder,
+    TransformerEncoder,
     TwoViews,
 )
 from tfrs_barlow.models import (
     BarlowTwinsPretraining,
     DualEncoder,
     JointModel,
+    NextItemModel,
     fit_resumable,
 )
 from tfrs_barlow.tasks import BarlowTwinsTask
@@ -35,6 +38,8 @@ PASSES_PER_STEP: dict[Method, int] = {
     "dual_encoder_few": 1,
     "barlow_twins": 2,
     "joint": 3,
+    "transformer": 1,
+    "transformer_few": 1,
 }
 """How often a step embeds a user: the budget is counted in these."""
 
@@ -93,7 +98,7 @@ class Trainer:
             backup_dir: A folder for this training alone: if it was interrupted it goes
                 on, and if it was finished it is only read.
         """
-        encoder = self.new_encoder()
+        encoder = self.new_encoder(method)
         if method == "random":
             return Towers(encoder)
         dual_encoder = self.new_dual_encoder(encoder, users)
@@ -118,16 +123,22 @@ class Trainer:
         candidates = None if method == "barlow_twins" else dual_encoder.candidate_tower
         return Towers(encoder, candidates, steps, time.monotonic() - start)
 
-    def copy(self, towers: Towers) -> Towers:
-        """Returns towers with the same weights, to be trained on."""
-        encoder = self.new_encoder()
+    def copy(self, method: Method, towers: Towers) -> Towers:
+        """Returns towers of a method with the same weights, to be trained on."""
+        encoder = self.new_encoder(method)
         encoder.set_weights(towers.encoder.get_weights())
         return towers._replace(encoder=encoder)
 
-    def new_encoder(self) -> SequenceEncoder:
-        """Makes a random encoder, the same one each time."""
+    def new_encoder(self, method: Method) -> SequenceEncoder:
+        """Makes the random encoder that a method starts from, the same one each time.
+
+        It is the same for all methods but the Transformer of reference.
+        """
         tf.keras.utils.set_random_seed(self.seed)
-        encoder = ENCODERS[self.config.encoder](
+        make: Callable[..., SequenceEncoder] = ENCODERS[self.config.encoder]
+        if method in ("transformer", "transformer_few"):
+            make = functools.partial(TransformerEncoder, causal=True, dropout=0.2)
+        encoder = make(
             vocabulary_size=self.vocabulary_size,
             embedding_dim=self.config.embedding_dim,
             output_dim=self.config.output_dim,
@@ -165,6 +176,12 @@ class Trainer:
         """Returns what a method trains; the query tower is that of `dual_encoder`."""
         if method in ("dual_encoder", "dual_encoder_few"):
             return dual_encoder
+        if method in ("transformer", "transformer_few"):
+            return NextItemModel(
+                dual_encoder.query_tower,
+                dual_encoder.candidate_tower,
+                vocabulary_size=self.vocabulary_size,
+            )
         pretraining = self._pretraining(dual_encoder.query_tower)
         if method == "barlow_twins":
             return pretraining

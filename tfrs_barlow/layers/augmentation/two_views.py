@@ -122,8 +122,11 @@ class TwoViews(RandomSequenceLayer):
 
     def _count_twins(self, first: SequenceBatch, second: SequenceBatch) -> None:
         """Updates the metric by the sequences that are not empty."""
-        not_empty = tf.cast((first.lengths > 0) | (second.lengths > 0), tf.float32)
-        self.identical_views.update_state(first.equals(second), not_empty)
+        not_empty = (first.lengths > 0) | (second.lengths > 0)
+        count = tf.reduce_sum(tf.cast(not_empty, tf.float32))
+        twins = tf.reduce_sum(tf.cast(not_empty & first.equals(second), tf.float32))
+        # As a share and its weight: Keras checks the shapes of more in many operations.
+        self.identical_views.update_state(tf.math.divide_no_nan(twins, count), count)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs to make the same layer."""
