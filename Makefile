@@ -2,32 +2,56 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# `make bench BENCH=augmentation`: any module of benchmarks.
+BENCH ?= loss
 export TF_USE_LEGACY_KERAS := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint type format docs serve-docs bench package clean
 
 help: ## List the commands.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.demo ## Pretrain, evaluate and export on synthetic data.
 	$(BIN)/python -m examples.movielens_pretraining --dataset=synthetic
 
 test: $(VENV)/.test ## Run every test and every documented example.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 lint: $(VENV)/.dev ## Check format, lint and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+type: $(VENV)/.dev ## Check types alone.
+	$(BIN)/mypy
+
 format: $(VENV)/.dev ## Format the code and sort its imports.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs ## Build the documentation into site/; a warning is an error.
+	$(BIN)/python -m mkdocs build --strict
+
+serve-docs: $(VENV)/.docs ## Show the documentation while you write it.
+	$(BIN)/python -m mkdocs serve
+
+bench: $(VENV)/.benchmark ## Run a benchmark: BENCH=loss, augmentation, serving, ...
+	$(BIN)/python -m benchmarks.$(BENCH)
+
+package: $(VENV)/.dev ## Build wheel and sdist, try the wheel in an empty environment.
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python tests/smoke/distribution.py dist
+	$(PYTHON) -m venv --clear build/smoke
+	build/smoke/bin/python -m pip install --quiet dist/*.whl
+	cd build && smoke/bin/python ../tests/smoke/first_steps.py
+
 clean: ## Remove the environment and everything a run has made.
-	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info runs
+	rm -rf .pytest_cache .mypy_cache .ruff_cache
 
 # A stamp per set of extras: a second run installs nothing unless the requirements
 # have changed since.
@@ -46,4 +70,13 @@ $(VENV)/.test: $(VENV)/.venv setup.cfg
 
 $(VENV)/.dev: $(VENV)/.venv setup.cfg
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@ $(VENV)/.test $(VENV)/.demo
+	touch $@ $(VENV)/.docs $(VENV)/.test $(VENV)/.demo
+
+$(VENV)/.docs: $(VENV)/.venv setup.cfg
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.benchmark: $(VENV)/.venv setup.cfg
+	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
+	$(BIN)/python -m pip install --quiet --no-deps recbole
+	touch $@ $(VENV)/.demo

@@ -85,7 +85,9 @@ def test_the_floor_that_the_text_names():
 
 
 @pytest.mark.parametrize(
-    "page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name
+    "page",
+    sorted((ROOT / "docs").rglob("*.md")),
+    ids=lambda page: page.relative_to(ROOT / "docs").as_posix(),
 )
 def test_the_code_of_a_page_runs_from_top_to_bottom(page):
     names = {}

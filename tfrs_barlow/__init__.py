@@ -21,6 +21,7 @@ from tfrs_barlow import (  # noqa: E402
     losses,
     metrics,
     models,
+    optimizers,
     serving,
     tasks,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "optimizers",
     "serving",
     "tasks",
 ]
