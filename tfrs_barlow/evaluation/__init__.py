@@ -1,12 +1,12 @@
-"""Downstream evaluation: probes, fine-tuning, full ranking, and their comparison."""
+"""Downstream evaluation: probes, fine-tuning, full ranking, and the study."""
 
-from tfrs_barlow.evaluation.comparison import (
-    ComparisonConfig,
-    ComparisonResult,
-    compare,
-)
 from tfrs_barlow.evaluation.downstream_tasks import DownstreamTask, downstream_task
 from tfrs_barlow.evaluation.embedding import embed_users
+from tfrs_barlow.evaluation.fine_tuning import (
+    FineTuningSettings,
+    fine_tune_classifier,
+    fine_tune_retrieval,
+)
 from tfrs_barlow.evaluation.linear_probe import (
     LabelledEmbeddings,
     ProbeFigures,
@@ -33,9 +33,8 @@ from tfrs_barlow.evaluation.study_rows import RowFile
 
 __all__ = [
     "ENCODERS",
-    "ComparisonConfig",
-    "ComparisonResult",
     "DownstreamTask",
+    "FineTuningSettings",
     "LabelledEmbeddings",
     "LeaveOneOut",
     "NextItemValidation",
@@ -44,10 +43,11 @@ __all__ = [
     "RowFile",
     "StagedRun",
     "StudyConfig",
-    "compare",
     "downstream_task",
     "embed_users",
     "evaluate_dual_encoder",
+    "fine_tune_classifier",
+    "fine_tune_retrieval",
     "gains",
     "gains_markdown",
     "label_ranks",
