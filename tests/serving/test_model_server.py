@@ -1,17 +1,16 @@
 """Over gRPC and REST, in the messages and the JSON of TensorFlow Serving.
 
-TensorFlow Serving itself comes as a container only, so a small server stands in for it
-here. It runs the model as that does, in a session on the graph by the names of its
+TensorFlow Serving itself comes as a container only, so the small server of
+`examples.serve_locally` stands in for it here. It runs the model by the names of its
 signatures, and so shows that requests and answers of that form fit the model.
 """
 
 import base64
-import concurrent.futures
-import http.server
 import json
 import pathlib
 import re
 import shlex
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -24,146 +23,51 @@ import tensorflow as tf
 
 import tfrs_barlow as tfrsb
 
-WHY = "needs tensorflow-serving-api and grpcio: pip install 'tfrs-barlow[serving]'"
+WHY = "needs the extra serve: pip install 'tfrs-barlow[serve]'"
 grpc = pytest.importorskip("grpc", reason=WHY)
-predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2", reason=WHY)
-service = pytest.importorskip(
-    "tensorflow_serving.apis.prediction_service_pb2_grpc", reason=WHY
+uvicorn = pytest.importorskip("uvicorn", reason=WHY)
+pytest.importorskip("starlette", reason=WHY)
+pytest.importorskip("tensorflow_serving.apis", reason=WHY)
+
+from starlette.applications import Starlette  # noqa: E402
+from tensorflow_serving.apis import (  # noqa: E402
+    predict_pb2,
+    prediction_service_pb2_grpc,
 )
+
+from examples.serve_locally import grpc_api, rest_api  # noqa: E402
+from examples.serve_locally.servable import Servable  # noqa: E402
+from examples.serve_locally.versions import Versions  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-class Servable:
-    """One version of a model in a session."""
-
-    def __init__(self, version: pathlib.Path) -> None:
-        with tf.Graph().as_default():
-            self._session = tf.compat.v1.Session()
-            graph = tf.compat.v1.saved_model.load(
-                self._session, ["serve"], str(version)
-            )
-        self.signatures = graph.signature_def
-
-    def predict(self, request: Any) -> Any:
-        definition = self.signatures[
-            request.model_spec.signature_name or "serving_default"
-        ]
-        names = set(request.output_filter) or set(definition.outputs)
-        outputs = self._session.run(
-            {name: definition.outputs[name].name for name in names},
-            {
-                definition.inputs[name].name: tf.make_ndarray(proto)
-                for name, proto in request.inputs.items()
-            },
-        )
-        response = predict_pb2.PredictResponse()
-        for name, value in outputs.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return response
-
-    def predict_json(self, body: dict[str, Any]) -> dict[str, Any]:
-        """REST in its two forms: a list of instances, or an object of inputs."""
-        request = predict_pb2.PredictRequest()
-        request.model_spec.signature_name = body.get("signature_name", "")
-        inputs = self.signatures[body.get("signature_name", "serving_default")].inputs
-        by_row = "instances" in body
-        given = _columns(body["instances"], inputs) if by_row else body["inputs"]
-        if not isinstance(given, dict):
-            (only,) = inputs
-            given = {only: given}
-        for name, info in inputs.items():
-            if name not in given:
-                raise ValueError(f"Missing named input: {name}")
-            value = np.array(
-                _decoded(given[name]), tf.as_dtype(info.dtype).as_numpy_dtype
-            )
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        response = self.predict(request)
-        outputs = {
-            name: _encoded(tf.make_ndarray(proto).tolist())
-            for name, proto in response.outputs.items()
-        }
-        if not by_row:
-            return {"outputs": outputs}
-        rows = zip(*outputs.values(), strict=True)
-        return {"predictions": [dict(zip(outputs, row, strict=True)) for row in rows]}
-
-
-def _columns(instances: list[Any], inputs: Any) -> dict[str, list[Any]]:
-    if len(inputs) == 1 and not (
-        isinstance(instances[0], dict) and "b64" not in instances[0]
-    ):
-        return {next(iter(inputs)): instances}
-    return {name: [row[name] for row in instances] for name in instances[0]}
-
-
-def _decoded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decoded(item) for item in value]
-    if isinstance(value, dict):
-        return base64.b64decode(value["b64"])
-    return value
-
-
-def _encoded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_encoded(item) for item in value]
-    return value.decode() if isinstance(value, bytes) else value
-
-
-class Grpc(service.PredictionServiceServicer):
-    def __init__(self, servable: Servable) -> None:
-        self._servable = servable
-
-    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
-        try:
-            return self._servable.predict(request)
-        except tf.errors.OpError as error:
-            codes = {code.value[0]: code for code in grpc.StatusCode}
-            context.abort(codes[error.error_code], error.message)
-        except ValueError as error:  # The session's own check of a shape or type.
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+@pytest.fixture(scope="module")
+def versions(films: Any) -> Versions:
+    return Versions(films.version, name="films")
 
 
 @pytest.fixture(scope="module")
-def stub(films: Any) -> Iterator[Any]:
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
-    service.add_PredictionServiceServicer_to_server(
-        Grpc(Servable(films.version)), server
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
+def stub(versions: Versions) -> Iterator[Any]:
+    server, port = grpc_api.start(versions, "127.0.0.1:0")
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield service.PredictionServiceStub(channel)
+        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
     server.stop(grace=None).wait()
 
 
 @pytest.fixture(scope="module")
-def url(films: Any) -> Iterator[str]:
-    servable = Servable(films.version)
-
-    class Rest(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            try:
-                status, answer = 200, servable.predict_json(body)
-            except (tf.errors.OpError, ValueError) as error:
-                status, answer = 400, {"error": str(error)}
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Rest)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/models/films:predict"
-    server.shutdown()
-    server.server_close()
+def url(versions: Versions) -> Iterator[str]:
+    app = Starlette(
+        routes=rest_api.routes(versions), exception_handlers=rest_api.error_handlers()
+    )
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=[[listener]])
+        thread.start()
+        port = listener.getsockname()[1]
+        yield f"http://127.0.0.1:{port}/v1/models/films:predict"
+        server.should_exit = True
+        thread.join()
 
 
 def request(signature: str, **inputs: Any) -> Any:
@@ -328,7 +232,7 @@ def test_the_requests_in_the_documentation_are_answered(
     bodies = curls(ROOT / "docs" / "serving.md") + curls(ROOT / "README.md")
     assert len(bodies) >= 3
     for body in bodies:
-        answer = servable.predict_json(body)
+        answer = rest_api.predict_json(servable, body)
         rows = answer.get("predictions") or [answer["outputs"]]
         for row in rows:
             assert set(np.ravel(row["ids"])) - {""} <= set(films)
