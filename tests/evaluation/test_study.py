@@ -47,8 +47,9 @@ def test_every_cell_has_one_row(finished):
     assert not rows.duplicated(GRID).any()
     # Two protocols of two tasks by five methods, counting by one protocol; the dual
     # encoder on few labels is, for the next item, fine-tuning from scratch. As trained,
-    # the Transformer on few labels is judged, for the next item.
-    assert len(rows) == 2 * 2 * 5 + 2 - 2 + 1
+    # the Transformer on few labels is judged, for the next item; and by the categories
+    # of a history one judges the other task.
+    assert len(rows) == 2 * 2 * 5 + 2 - 2 + 1 + 1
     assert set(rows["dataset"]) == {"made up"}
     assert set(rows["seed"]) == {0}
 
@@ -64,6 +65,18 @@ def test_figures_are_shares(finished):
     tuned = rows[(rows["protocol"] == "fine_tuned") & (rows["task"] == "next_item")]
     for row in tuned.to_dict("records"):
         assert max(row["curve"]) == pytest.approx(row["validation_ndcg_10"])
+
+
+def test_categories_tell_the_favourite_better_than_guessing(tmp_path):
+    config = dataclasses.replace(
+        CONFIG,
+        methods=("counting", "category_counts"),
+        tasks=("favourite_category",),
+        label_fractions=(1.0,),
+    )
+    rows = run_study(LOG, config, tmp_path, dataset="made up", verbose=False)
+    guessing, told = rows["test_accuracy"]
+    assert told > 2 * guessing
 
 
 def test_methods_have_the_same_number_of_encoder_passes(finished):

@@ -197,6 +197,8 @@ def _makes_sense(cell: Cell) -> bool:
     """Tells the cells of the grid that are measured from those that are not."""
     if cell.method == "counting":
         return cell.protocol == "frozen"
+    if cell.method == "category_counts":
+        return cell.protocol == "frozen" and cell.task != "next_item"
     if cell.protocol == "as_trained":
         return cell.task == "next_item" and (
             cell.method == "transformer_few"
@@ -228,6 +230,9 @@ class _Split:
         if cell.method == "counting":
             steps, pretraining_seconds = 0, 0.0
             figures = self._count(cell)
+        elif cell.method == "category_counts":
+            steps, pretraining_seconds = 0, 0.0
+            figures = self._probe(cell, self._category_shares)
         else:
             towers = self._towers(cell)
             steps, pretraining_seconds = towers.steps, towers.seconds
@@ -244,24 +249,9 @@ class _Split:
     def _judge(self, cell: Cell, towers: Towers) -> Row:
         if cell.task == "next_item":
             return self._judge_next_item(cell, towers)
-        task = self._task(cell.task)
-        train, validation, test = (
-            task.select(users)
-            for users in (
-                users_with_labels(self.split, cell.label_fraction),
-                self.split.validation,
-                self.split.test,
-            )
-        )
         if cell.protocol == "frozen":
-            parts = (
-                LabelledEmbeddings(self._embed(towers, part), part.labels)
-                for part in (train, validation, test)
-            )
-            predicted = probe_predictions(*parts)
-            return _class_figures(
-                (validation.labels, predicted.validation), (test.labels, predicted.test)
-            )
+            return self._probe(cell, functools.partial(self._embed, towers))
+        train, validation, test = self._parts(cell)
         trainer = self._trainer(cell)
         model, curve = fine_tune_classifier(
             trainer.copy(cell.method, towers).encoder,
@@ -277,6 +267,31 @@ class _Split:
             )
         )
         return {**figures, "curve": curve}
+
+    def _probe(
+        self, cell: Cell, features: Callable[[DownstreamTask], npt.NDArray]
+    ) -> Row:
+        """Returns the figures of a linear model on given features of users."""
+        train, validation, test = self._parts(cell)
+        predicted = probe_predictions(
+            *(
+                LabelledEmbeddings(features(part), part.labels)
+                for part in (train, validation, test)
+            )
+        )
+        return _class_figures(
+            (validation.labels, predicted.validation), (test.labels, predicted.test)
+        )
+
+    def _parts(self, cell: Cell) -> Iterator[DownstreamTask]:
+        """Returns the task for training users with known labels, and for the others."""
+        task = self._task(cell.task)
+        for users in (
+            users_with_labels(self.split, cell.label_fraction),
+            self.split.validation,
+            self.split.test,
+        ):
+            yield task.select(users)
 
     def _judge_next_item(self, cell: Cell, towers: Towers) -> Row:
         size = self.study.vocabulary.size
@@ -403,6 +418,12 @@ class _Split:
 
     def _embed(self, towers: Towers, task: DownstreamTask) -> npt.NDArray:
         return embed_users(towers.encoder, task.histories, length=self.config.length)
+
+    def _category_shares(self, task: DownstreamTask) -> npt.NDArray:
+        """Returns the share of each category among the items an encoder would read."""
+        items = task.histories.to_dense(self.config.length)
+        counts = self.categories.membership[items].sum(axis=1)
+        return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     def _task(self, name: TaskName) -> DownstreamTask:
         return downstream_task(name, self.sequences, self.categories)

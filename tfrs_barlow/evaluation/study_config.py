@@ -17,6 +17,7 @@ from tfrs_barlow.layers import (
 
 Method = Literal[
     "counting",
+    "category_counts",
     "random",
     "dual_encoder_few",
     "dual_encoder",
@@ -48,6 +49,9 @@ class StudyConfig:
         methods: How encoders come about:
 
             - `"counting"`: none; the majority class, or the most popular items;
+            - `"category_counts"`: none; the linear model reads how often each category
+              is in the history. It is told what the others have to learn, and so shows
+              how far categories can be told at all;
             - `"random"`: not trained. Fine-tuned, this is training from scratch: for
               the next item, the dual encoder on the known labels alone;
             - `"dual_encoder_few"`: a dual encoder on the next items of the users with
