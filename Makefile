@@ -9,7 +9,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format docs serve-docs bench package clean
+.PHONY: help demo test test-slow lint type format docs serve-docs notebooks bench package clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -17,8 +17,11 @@ help: ## List the commands.
 demo: $(VENV)/.demo ## Pretrain, evaluate and export on synthetic data.
 	$(BIN)/python -m examples.movielens_pretraining --dataset=synthetic
 
-test: $(VENV)/.test ## Run every test and every documented example.
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+test: $(VENV)/.test ## Run the tests and every documented example.
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_FLAGS)
+
+test-slow: $(VENV)/.test ## Run the tests that kill processes or take long.
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(PYTEST_FLAGS)
 
 lint: $(VENV)/.dev ## Check format, lint and types.
 	$(BIN)/ruff format --check .
@@ -37,6 +40,9 @@ docs: $(VENV)/.docs ## Build the documentation into site/; a warning is an error
 
 serve-docs: $(VENV)/.docs ## Show the documentation while you write it.
 	$(BIN)/python -m mkdocs serve
+
+notebooks: $(VENV)/.notebooks ## Make the notebooks from notebooks/src and run them.
+	$(BIN)/python -m notebooks.build
 
 bench: $(VENV)/.benchmark ## Run a benchmark: BENCH=loss, augmentation, serving, ...
 	$(BIN)/python -m benchmarks.$(BENCH)
@@ -70,10 +76,14 @@ $(VENV)/.test: $(VENV)/.venv setup.cfg
 
 $(VENV)/.dev: $(VENV)/.venv setup.cfg
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@ $(VENV)/.docs $(VENV)/.test $(VENV)/.demo
+	touch $@ $(VENV)/.docs $(VENV)/.notebooks $(VENV)/.test $(VENV)/.demo
 
 $(VENV)/.docs: $(VENV)/.venv setup.cfg
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.notebooks: $(VENV)/.venv setup.cfg
+	$(BIN)/python -m pip install --quiet --editable '.[notebooks]'
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.benchmark: $(VENV)/.venv setup.cfg
