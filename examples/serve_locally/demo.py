@@ -10,15 +10,15 @@ import tensorflow as tf
 import tfrs_barlow as tfrsb
 
 _LENGTH = 50
-_STEPS = 300
+_STEPS = 500
 
 
 def make(folder: pathlib.Path) -> None:
     """Trains and exports a model into `folder/films`; titles and users beside it."""
-    log = tfrsb.data.generate_synthetic_log(num_users=1_000, num_items=300)
+    log = tfrsb.data.generate_synthetic_log(num_users=2_000, num_items=300)
     sequences, vocabulary = tfrsb.data.build_sequences(log)
     tf.keras.utils.set_random_seed(0)
-    encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary.size, output_dim=32)
+    encoder = tfrsb.layers.AttentionPoolingEncoder(vocabulary.size, output_dim=32)
     candidates = tf.keras.layers.Embedding(vocabulary.size, 32)
     counts = np.bincount(sequences.item_ids, minlength=vocabulary.size)
     model = tfrsb.models.JointModel(
