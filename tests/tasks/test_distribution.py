@@ -87,6 +87,7 @@ OTHERS = {
     "regularised, ours": fit(32, 32, ["mirrored_2"], l2=0.02, model="ModelOfOurs"),
     # The last batch falls into 3, 3, 3 and 0 rows.
     "a replica without rows": fit(25, 32, ["one_device", "mirrored_4"]),
+    "joint": {"run": "joint", "strategies": EVERYWHERE, "rows": 26},
     "views": {"run": "views", "strategies": ["one_device", "mirrored_2", "workers"]},
 }
 CASES = {**EXACT_FITS, **OTHERS, **EXACT_TASKS}
@@ -329,6 +330,18 @@ def test_a_replica_without_rows_keeps_the_weights_exact(runs):
 def test_a_replica_without_rows_does_not_spoil_the_metrics(runs):
     history = result(runs, "a replica without rows", "mirrored_4")["history"]
     assert not [name for name, values in history.items() if np.isnan(values).any()]
+
+
+@pytest.mark.parametrize("strategy", DISTRIBUTED)
+def test_joint_training_is_that_of_one_device(runs, strategy):
+    """Retrieval too: the rows of other replicas are negatives, as on one device."""
+    ours, expected = (result(runs, "joint", one) for one in (strategy, "one_device"))
+    assert deviation(ours["trainable"], expected["trainable"]) < 1e-6
+    if strategy != "workers":  # Where tf_keras sums up what is shown.
+        for shown in ("loss", "retrieval/loss", "barlow_twins/loss"):
+            assert ours["history"][shown] == pytest.approx(
+                expected["history"][shown], rel=1e-5
+            )
 
 
 @pytest.mark.parametrize("strategy", ["mirrored_2", "workers"])

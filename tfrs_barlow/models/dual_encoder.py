@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_barlow.models.base import Model
+from tfrs_barlow.tasks.global_batch import gather_rows, num_replicas
 
 
 class DualEncoder(Model):
@@ -90,12 +91,16 @@ class DualEncoder(Model):
     def compute_loss(
         self, features: Mapping[str, Any], training: bool = False
     ) -> tf.Tensor:
-        """Returns the sum of the batch's losses; see `tfrs.Model.compute_loss`."""
-        labels = features[self.label_column]
+        """Returns the sum of the batch's losses; see `tfrs.Model.compute_loss`.
+
+        Under `tf.distribute` each replica computes the loss of the global batch, with
+        all of its negatives, and returns its share.
+        """
+        labels = gather_rows(features[self.label_column])
         probability = self.sampling_probability
         loss = self.task(
-            self(features, training=training),
-            self.candidate_tower(labels),
+            gather_rows(self(features, training=training)),
+            gather_rows(self.candidate_tower(features[self.label_column])),
             candidate_sampling_probability=(
                 None if probability is None else tf.gather(probability, labels)
             ),
@@ -103,7 +108,7 @@ class DualEncoder(Model):
             compute_metrics=not training,
         )
         self.mean_loss.update_state(loss / tf.cast(tf.size(labels), loss.dtype))
-        return loss
+        return loss / num_replicas()
 
     def candidate_embeddings(self, vocabulary_size: int) -> tf.Tensor:
         """Returns the embeddings of all item ids, `[vocabulary_size, dim]`."""

@@ -97,8 +97,9 @@ def fit_resumable(
             model.fit(
                 make_batches(first_step=backup.step),
                 **stretch,
-                # Last, so that a backup holds what the other callbacks have changed.
-                callbacks=[history, *callbacks, backup],
+                # The history after those that add to the logs, and the backup last, so
+                # that it holds what the others have changed.
+                callbacks=[*callbacks, history, backup],
                 verbose=verbose,
             )
             epochs += history.epoch

@@ -27,6 +27,15 @@ def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
+def gather_rows(rows: tf.Tensor | None) -> tf.Tensor | None:
+    """Returns the rows of all replicas: the rows themselves outside a replica."""
+    if rows is None or num_replicas() == 1:
+        return rows
+    context = tf.distribute.get_replica_context()
+    # What comes right from the input has no device, which a gather asks for.
+    return context.all_gather(tf.identity(rows), axis=0)
+
+
 def global_batch_terms(
     first_embeddings: tf.Tensor,
     second_embeddings: tf.Tensor,
@@ -71,19 +80,11 @@ def global_batch_terms(
         )
         return terms, sum_over_replicas(tf.shape(first_embeddings)[0])
 
-    context = tf.distribute.get_replica_context()
-
-    def gather(rows: tf.Tensor | None) -> tf.Tensor | None:
-        if rows is None:
-            return None
-        # What comes right from the input has no device, which a gather asks for.
-        return context.all_gather(tf.identity(rows), axis=0)
-
-    first = gather(first_embeddings)
+    first = gather_rows(first_embeddings)
     terms = cross_correlation_terms(
         first,
-        gather(second_embeddings),
-        sample_weight=gather(sample_weight),
+        gather_rows(second_embeddings),
+        sample_weight=gather_rows(sample_weight),
         path=path,
         **options,
     )
