@@ -1,0 +1,308 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Bring your own log
+#
+# You have a table that says who met which item when: orders, plays, clicks. This
+# notebook takes it from a file to a pretrained user encoder, checks at each step what
+# came out, and finds similar users. It takes about a minute on two CPU cores.
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
+# In Colab, upload this notebook (File, Upload notebook), and then, into the files of
+# the session, the wheel: `make package` writes it to `dist/`. Elsewhere, run the
+# notebook in a checkout.
+
+# %%
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TFRS needs Keras 2.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+if importlib.util.find_spec("tfrs_barlow") is None:
+    wheels = [str(path) for path in pathlib.Path().glob("tfrs_barlow-*.whl")]
+    packages = [*(wheels or [".."]), "matplotlib"]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", *packages], check=True
+    )
+
+# %%
+import functools
+import tempfile
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+import tfrs_barlow as tfrsb
+
+tf.get_logger().setLevel("ERROR")
+tf.keras.utils.set_random_seed(0)
+folder = pathlib.Path(tempfile.mkdtemp())
+
+# %% [markdown]
+# ## 1. The table
+#
+# Set `TABLE` to your file (`.csv`, `.csv.gz`, `.tsv`, `.parquet`), and `COLUMNS` to the
+# names of its columns. A category and a title are optional for training; here they are
+# what we check by.
+#
+# Without a file, the notebook writes one: that of a made-up shop, or, with `DATASET`
+# set to `"ml-latest-small"` or `"ml-1m"`, of MovieLens, downloaded from its home,
+# GroupLens.
+
+# %% tags=["parameters"]
+TABLE = None
+COLUMNS = {
+    "user_column": "customer",
+    "item_column": "product",
+    "time_column": "bought_at",
+    "category_column": "departments",
+    "title_column": "name",
+}
+DATASET = "synthetic"
+NUM_USERS = 3_000  # Of the synthetic log.
+STEPS = 400
+
+# %%
+if TABLE is None:
+    if DATASET == "synthetic":
+        made_up = tfrsb.data.generate_synthetic_log(num_users=NUM_USERS)
+    else:
+        made_up = tfrsb.data.load_movielens(DATASET)
+    rows = made_up.interactions.merge(made_up.items, on="item_id")
+    TABLE = folder / "orders.csv"
+    pd.DataFrame(
+        {
+            "customer": "c" + rows["user_id"].astype(str),
+            "product": "p" + rows["item_id"].astype(str),
+            "bought_at": pd.to_datetime(rows["timestamp"], unit="s"),
+            "departments": rows["categories"].str.join("|"),
+            "name": rows["title"],
+        }
+    ).to_csv(TABLE, index=False)
+    display(pd.read_csv(TABLE, nrows=4))
+
+# %% [markdown]
+# ## 2. Read it
+#
+# Rows may come in any order. Ids are strings or integers, times are integers, dates or
+# ISO strings. What cannot be read is refused, with the first such row.
+
+# %%
+log = tfrsb.data.read_interactions(TABLE, **COLUMNS)
+print(log)
+log.items.head(3)
+
+# %%
+try:
+    tfrsb.data.read_interactions(TABLE, **{**COLUMNS, "time_column": "name"})
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# ## 3. Look at it
+#
+# Three questions decide the settings.
+#
+# - **How long are histories?** `LENGTH` should hold most of them, or as much of the
+#   past as still says something. Below about five items, two views have little in
+#   common.
+# - **How rare are items?** What occurs in a handful of histories cannot be learned.
+#   `filter_k_core` drops such items, and users with too few.
+# - **How skewed are categories?** Where one holds nearly everything, a probe says
+#   nothing.
+
+# %%
+LENGTH = 50
+per_user = log.interactions["user_id"].value_counts()
+per_item = log.interactions["item_id"].value_counts()
+figure, (left, middle, right) = plt.subplots(
+    1, 3, figsize=(10.5, 2.9), layout="constrained"
+)
+left.hist(per_user.clip(upper=200), bins=40)
+left.axvline(LENGTH, color="k", ls=":", label="LENGTH")
+left.legend()
+left.set(title="histories", xlabel="items (200 and more together)", ylabel="users")
+middle.loglog(np.arange(1, len(per_item) + 1), per_item)
+middle.axhline(5, color="k", ls=":", label="5 interactions")
+middle.legend()
+middle.set(title="items", xlabel="rank", ylabel="interactions")
+log.items["categories"].explode().value_counts().iloc[:12][::-1].plot.barh(ax=right)
+right.set(title="categories", ylabel="", xlabel="items")
+plt.show()
+log = tfrsb.data.filter_k_core(log, min_per_user=5, min_per_item=5)
+print(log)
+
+# %% [markdown]
+# ## 4. Sequences
+#
+# One row of ids per user, in the order of time. The vocabulary turns your names into
+# ids and back: 0 is padding, 1 the mask, 2 an unknown item, and items start at 3.
+#
+# Users are split, not events: what is reported comes from users never trained on.
+
+# %%
+sequences, vocabulary = tfrsb.data.build_sequences(log)
+split = tfrsb.data.split_users(len(sequences))
+train = sequences.select(split.train)
+print(sequences)
+print(vocabulary.size, "ids, such as", vocabulary.tokens[:3].tolist())
+
+# %% [markdown]
+# ## 5. Pretrain, and watch
+#
+# Barlow Twins compares two damaged copies of each history and needs no labels. Its loss
+# does not say how good the encoder is, so `OnlineProbe` lets a linear model read
+# something off the encoder after every epoch: here a user's favourite category. It may
+# be anything that you know of users: pass a `DownstreamTask` of histories and one
+# integer class each. It does not touch the training.
+#
+# `fit_resumable` goes on where it was if the program is killed and started again.
+
+# %%
+categories = tfrsb.data.ItemCategories.from_log(log, vocabulary).most_specific(train)
+favourite = tfrsb.evaluation.downstream_task(
+    "favourite_category", sequences, categories
+)
+probe = tfrsb.callbacks.OnlineProbe(
+    favourite.select(split.train), favourite.select(split.validation), length=LENGTH
+)
+encoder = tfrsb.layers.AttentionPoolingEncoder(vocabulary.size, output_dim=64)
+model = tfrsb.models.BarlowTwinsPretraining(
+    encoder,
+    views=tfrsb.layers.TwoViews([tfrsb.layers.RandomDrop(0.5)]),
+    projector=tfrsb.layers.Projector([256, 64]),
+    task=tfrsb.tasks.BarlowTwinsTask(off_diagonal_weight=0.05, name="barlow"),
+)
+model.compile(tf.keras.optimizers.Adam(3e-3))
+batches = functools.partial(
+    tfrsb.data.training_batches, train, batch_size=256, length=LENGTH
+)
+# Behind the probe, whose figures it is to keep.
+record = tf.keras.callbacks.History()
+tfrsb.models.fit_resumable(
+    model,
+    batches,
+    steps=STEPS,
+    steps_per_epoch=40,
+    backup_dir=folder / "backup",
+    callbacks=[probe, record],
+    verbose=0,
+)
+history = record.history
+
+# %%
+known = favourite.select(split.train).labels
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+epochs = np.arange(1, len(history["barlow/excess"]) + 1)
+left.plot(epochs, history["barlow/excess"])
+left.set(title="excess: the loss above its floor", xlabel="epoch", ylim=(0, None))
+right.plot(epochs, history["probe_accuracy"], label="linear probe")
+right.axhline(
+    (known == np.bincount(known[known >= 0]).argmax()).mean(),
+    color="k",
+    ls=":",
+    label="always the most frequent",
+)
+right.set(title="favourite category, validation users", xlabel="epoch", ylim=(0, 1))
+right.legend()
+plt.show()
+
+# %% [markdown]
+# If the excess falls and the probe does not rise, try, in this order: another weight of
+# the redundancy term (`off_diagonal_weight`, a factor of 5 up and down), other views
+# (stronger ones for long histories, weaker for short), more steps. `docs/callbacks.md`
+# shows how to stop early.
+#
+# ## 6. The figure to report
+#
+# The probe of the training chose nothing here, but yours may have. So report on test
+# users.
+
+# %%
+figures = tfrsb.evaluation.linear_probe(
+    *(
+        tfrsb.evaluation.LabelledEmbeddings(
+            tfrsb.evaluation.embed_users(encoder, part.histories, length=LENGTH),
+            part.labels,
+        )
+        for part in map(favourite.select, (split.train, split.validation, split.test))
+    )
+)
+print(f"favourite category, test users: {figures.accuracy:.2f}")
+
+# %% [markdown]
+# ## 7. Similar users
+#
+# Nothing but histories is needed for this: export the encoder, embed, and compare. The
+# export takes products by your names, and histories of any length.
+
+# %%
+version = tfrsb.serving.export(
+    encoder, folder / "customers", vocabulary=vocabulary, max_length=LENGTH
+)
+served = tfrsb.serving.load(version)
+
+
+def embed(users):
+    histories = [
+        vocabulary.decode(row[row > 0]).tolist() for row in users.to_dense(LENGTH)
+    ]
+    embeddings = served.embed_ragged(
+        tf.constant([item for row in histories for item in row]),
+        tf.constant([len(row) for row in histories], tf.int64),
+    )["embedding"]
+    return tf.math.l2_normalize(embeddings - tf.reduce_mean(embeddings, 0), axis=1)
+
+
+def describe(users):
+    """The three most frequent categories of each user, and their latest items."""
+    titles = log.items.set_index("item_id")["title"]
+    for user in range(len(users)):
+        one = users.select([user])
+        ids = one.item_ids
+        often = categories.membership[ids].sum(0)
+        yield {
+            "user": one.user_ids[0],
+            "items": len(ids),
+            "likes": ", ".join(
+                f"{categories.names[k]} {often[k] / len(ids):.0%}"
+                for k in np.argsort(-often)[:3]
+            ),
+            "latest": ", ".join(titles[vocabulary.decode(ids[-2:]).tolist()]),
+        }
+
+
+test = sequences.select(split.test)
+everybody, asked = embed(train), embed(test)
+for user in range(3):
+    similarities = tf.linalg.matvec(everybody, asked[user]).numpy()
+    nearest = np.argsort(-similarities)[:4]
+    table = pd.DataFrame(
+        [*describe(test.select([user])), *describe(train.select(nearest))]
+    )
+    table.insert(0, "similarity", [np.nan, *similarities[nearest]])
+    display(table.round(2).fillna(""))
+
+# %% [markdown]
+# The first row of each table is a user who was not trained on, the others those whose
+# embeddings are closest. They like much the same, though they need not have one item in
+# common.
+#
+# ## Where to go from here
+#
+# - A log that does not fit into memory: `tfrsb.data.scan_sequences` and
+#   `write_sequences`, in `docs/data.md`.
+# - Is it better than what you have? `python -m examples.downstream_study
+#   --data=your.csv` compares it with a dual encoder of TFRS; `docs/study.md`.
+# - `add_to_existing_tfrs_model.ipynb`: into a model that you have.
