@@ -8,11 +8,11 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_barlow.models.base import Model
+from tfrs_barlow.models.two_towers import TwoTowers
 from tfrs_barlow.tasks.global_batch import gather_rows, num_replicas
 
 
-class DualEncoder(Model):
+class DualEncoder(TwoTowers):
     """A query tower and a candidate tower, trained to find the next item.
 
     The loss is the in-batch softmax of `tfrs.tasks.Retrieval` as it should be used:
@@ -64,9 +64,13 @@ class DualEncoder(Model):
             label_column: Which feature holds the next items.
             name: The name of the model.
         """
-        super().__init__(name=name)
-        self.query_tower = query_tower
-        self.candidate_tower = candidate_tower
+        super().__init__(
+            query_tower,
+            candidate_tower,
+            history_column=history_column,
+            label_column=label_column,
+            name=name,
+        )
         self.sampling_probability = (
             None
             if sampling_probability is None
@@ -74,19 +78,6 @@ class DualEncoder(Model):
         )
         self.mean_loss = tf.keras.metrics.Mean(name="retrieval/loss")
         self.task = task or tfrs.tasks.Retrieval(remove_accidental_hits=True)
-        self.history_column = history_column
-        self.label_column = label_column
-
-    def call(self, features: Any, training: bool | None = None) -> tf.Tensor:
-        """Returns the query embeddings of the histories, `[batch, dim]`.
-
-        Args:
-            features: A dict with the histories under `history_column`, or they alone.
-            training: Whether to apply dropout.
-        """
-        if isinstance(features, Mapping):
-            features = features[self.history_column]
-        return self.query_tower(features, training=training)
 
     def compute_loss(
         self, features: Mapping[str, Any], training: bool = False
@@ -109,7 +100,3 @@ class DualEncoder(Model):
         )
         self.mean_loss.update_state(loss / tf.cast(tf.size(labels), loss.dtype))
         return loss / num_replicas()
-
-    def candidate_embeddings(self, vocabulary_size: int) -> tf.Tensor:
-        """Returns the embeddings of all item ids, `[vocabulary_size, dim]`."""
-        return self.candidate_tower(tf.range(vocabulary_size))

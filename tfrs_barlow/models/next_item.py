@@ -8,11 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_barlow.data.vocabulary import FIRST_ITEM_ID, PADDING_ID
-from tfrs_barlow.models.base import Model
+from tfrs_barlow.models.two_towers import TwoTowers
 from tfrs_barlow.tasks.global_batch import sum_over_replicas
 
 
-class NextItemModel(Model):
+class NextItemModel(TwoTowers):
     """A causal query tower, trained by a softmax over items at every position.
 
     With a causal `TransformerEncoder` this is SASRec with full cross-entropy, among the
@@ -74,7 +74,13 @@ class NextItemModel(Model):
             ValueError: If `vocabulary_size` leaves no item, or `num_sampled` is less
                 than 1.
         """
-        super().__init__(name=name)
+        super().__init__(
+            query_tower,
+            candidate_tower,
+            history_column=history_column,
+            label_column=label_column,
+            name=name,
+        )
         if vocabulary_size <= FIRST_ITEM_ID:
             raise ValueError(
                 f"vocabulary_size must be more than {FIRST_ITEM_ID}, the number of "
@@ -84,25 +90,10 @@ class NextItemModel(Model):
             raise ValueError(
                 f"num_sampled must be at least 1, but it is {num_sampled}."
             )
-        self.query_tower = query_tower
-        self.candidate_tower = candidate_tower
         self.vocabulary_size = vocabulary_size
         self.num_sampled = num_sampled
         self.seed = seed
-        self.history_column = history_column
-        self.label_column = label_column
         self.mean_loss = tf.keras.metrics.Mean(name="next_item/loss")
-
-    def call(self, features: Any, training: bool | None = None) -> tf.Tensor:
-        """Returns the query embeddings of the histories, `[batch, dim]`.
-
-        Args:
-            features: A dict with the histories under `history_column`, or they alone.
-            training: Whether to apply dropout.
-        """
-        if isinstance(features, Mapping):
-            features = features[self.history_column]
-        return self.query_tower(features, training=training)
 
     def compute_loss(
         self, features: Mapping[str, Any], training: bool = False
@@ -118,10 +109,6 @@ class NextItemModel(Model):
         self.mean_loss.update_state(losses)
         global_count = tf.maximum(sum_over_replicas(count), 1)
         return total / tf.cast(global_count, total.dtype)
-
-    def candidate_embeddings(self, vocabulary_size: int) -> tf.Tensor:
-        """Returns the embeddings of all item ids, `[vocabulary_size, dim]`."""
-        return self.candidate_tower(tf.range(vocabulary_size))
 
     def _positions(
         self, features: Mapping[str, Any], training: bool
