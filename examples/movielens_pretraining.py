@@ -84,7 +84,7 @@ def read_users(log: InteractionLog, flags: argparse.Namespace) -> Users:
     """Makes sequences of a log, and chooses the users with labels."""
     sequences, vocabulary = tfrsb.data.build_sequences(log, min_length=3)
     split = tfrsb.data.split_users(len(sequences), seed=flags.seed)
-    labelled = split.train[: max(1, round(flags.label_fraction * len(split.train)))]
+    labelled = tfrsb.evaluation.users_with_labels(split, flags.label_fraction)
     return Users(sequences, vocabulary, split, labelled)
 
 

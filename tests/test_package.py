@@ -211,6 +211,7 @@ def test_public_names():
             "run_study",
             "summary",
             "summary_markdown",
+            "users_with_labels",
             "write_plots",
         ],
         "callbacks": [

@@ -1,6 +1,10 @@
 """Downstream evaluation: probes, fine-tuning, full ranking, and the study."""
 
-from tfrs_barlow.evaluation.downstream_tasks import DownstreamTask, downstream_task
+from tfrs_barlow.evaluation.downstream_tasks import (
+    DownstreamTask,
+    downstream_task,
+    users_with_labels,
+)
 from tfrs_barlow.evaluation.embedding import embed_users
 from tfrs_barlow.evaluation.fine_tuning import (
     FineTuningSettings,
@@ -57,5 +61,6 @@ __all__ = [
     "run_study",
     "summary",
     "summary_markdown",
+    "users_with_labels",
     "write_plots",
 ]

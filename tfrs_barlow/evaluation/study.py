@@ -51,7 +51,12 @@ from tfrs_barlow.evaluation.next_item import (
     next_item_figures,
 )
 from tfrs_barlow.evaluation.ranking import RankingFigures
-from tfrs_barlow.evaluation.study_config import Method, Protocol, StudyConfig
+from tfrs_barlow.evaluation.study_config import (
+    REFERENCES,
+    Method,
+    Protocol,
+    StudyConfig,
+)
 from tfrs_barlow.evaluation.study_methods import Towers, Trainer, item_shares
 from tfrs_barlow.evaluation.study_rows import Row, RowFile
 
@@ -204,7 +209,7 @@ def _makes_sense(cell: Cell) -> bool:
             cell.method == "transformer_few"
             or (cell.method in WITH_ALL_NEXT_ITEMS and cell.label_fraction == 1)
         )
-    if cell.method in ("transformer", "transformer_few"):
+    if cell.method in REFERENCES:
         return False
     # For the next item this is what fine-tuning a random encoder does.
     return not (cell.method == "dual_encoder_few" and cell.task == "next_item")
@@ -227,11 +232,10 @@ class _Split:
     def measure(self, cell: Cell) -> Row:
         """Returns the figures of a cell."""
         start = time.monotonic()
+        steps, pretraining_seconds = 0, 0.0
         if cell.method == "counting":
-            steps, pretraining_seconds = 0, 0.0
             figures = self._count(cell)
         elif cell.method == "category_counts":
-            steps, pretraining_seconds = 0, 0.0
             figures = self._probe(cell, self._category_shares)
         else:
             towers = self._towers(cell)

@@ -28,6 +28,9 @@ Method = Literal[
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+REFERENCES: tuple[Method, ...] = ("transformer_few", "transformer")
+"""The methods with an encoder of their own, judged on the next item alone."""
+
 Protocol = Literal["frozen", "fine_tuned", "as_trained"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 

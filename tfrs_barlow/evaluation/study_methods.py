@@ -13,7 +13,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_barlow.data import UserSequences, training_batches
-from tfrs_barlow.evaluation.study_config import ENCODERS, Method, StudyConfig
+from tfrs_barlow.evaluation.study_config import (
+    ENCODERS,
+    REFERENCES,
+    Method,
+    StudyConfig,
+)
 from tfrs_barlow.layers import (
     Projector,
     RandomCrop,
@@ -136,7 +141,7 @@ class Trainer:
         """
         tf.keras.utils.set_random_seed(self.seed)
         make: Callable[..., SequenceEncoder] = ENCODERS[self.config.encoder]
-        if method in ("transformer", "transformer_few"):
+        if method in REFERENCES:
             make = functools.partial(TransformerEncoder, causal=True, dropout=0.2)
         encoder = make(
             vocabulary_size=self.vocabulary_size,
@@ -176,7 +181,7 @@ class Trainer:
         """Returns what a method trains; the query tower is that of `dual_encoder`."""
         if method in ("dual_encoder", "dual_encoder_few"):
             return dual_encoder
-        if method in ("transformer", "transformer_few"):
+        if method in REFERENCES:
             return NextItemModel(
                 dual_encoder.query_tower,
                 dual_encoder.candidate_tower,
