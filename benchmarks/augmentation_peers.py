@@ -25,7 +25,8 @@ CHOICE_RATES = {"crop": 0.2, "mask": 0.7, "reorder": 0.2}
 
 BATCH_SIZES = (256, 1024)
 
-OURS, OURS_IN_TF_DATA = "ours", "ours in tf.data"
+OURS, OURS_COMPILED = "ours", "ours compiled"
+OURS_IN_TF_DATA = "ours in tf.data"
 RECBOLE, ICLREC, COPY = "RecBole", "ICLRec", "copy"
 
 Views = tuple[Any, Any]
@@ -92,11 +93,11 @@ class Method(NamedTuple):
         return [one for one in self.packages if importlib.util.find_spec(one) is None]
 
 
-def _ours(work: Work) -> Prepared:
+def _ours(work: Work, jit_compile: bool = False) -> Prepared:
     """Calls the layer in a `tf.function`, as a training step does."""
     import tensorflow as tf
 
-    layer, rows = _our_layer(work)
+    layer, rows = _our_layer(work, jit_compile)
     signature = [tf.TensorSpec([None, rows.shape[1]], tf.int32)]
     views = tf.function(
         functools.partial(layer, training=True), input_signature=signature
@@ -127,7 +128,7 @@ def _ours_in_tf_data(work: Work) -> Prepared:
     )
 
 
-def _our_layer(work: Work) -> tuple[Any, np.ndarray]:
+def _our_layer(work: Work, jit_compile: bool = False) -> tuple[Any, np.ndarray]:
     """Returns the layer, and the rows in ids of our vocabulary."""
     import tfrs_barlow as tfrsb
 
@@ -148,7 +149,8 @@ def _our_layer(work: Work) -> tuple[Any, np.ndarray]:
         augmentation = rated[work.setting](RATES[work.setting])
     shift = tfrsb.data.FIRST_ITEM_ID - 1
     rows = np.where(work.rows > 0, work.rows + shift, tfrsb.data.PADDING_ID)
-    return layers.TwoViews(augmentation, seed=0), rows.astype(np.int32)
+    views = layers.TwoViews(augmentation, seed=0, jit_compile=jit_compile)
+    return views, rows.astype(np.int32)
 
 
 def _our_items(work: Work) -> range:
@@ -309,6 +311,14 @@ METHODS = [
         "`tfrsb.layers.TwoViews` in a `tf.function`",
         (*RATES, "choice"),
         _ours,
+        BATCH_SIZES,
+    ),
+    Method(
+        OURS_COMPILED,
+        ("tensorflow",),
+        "the same with `TwoViews(jit_compile=True)`, which XLA compiles",
+        (*RATES, "choice"),
+        functools.partial(_ours, jit_compile=True),
         BATCH_SIZES,
     ),
     Method(

@@ -818,3 +818,83 @@ class TestTwoViews:
         for view in TwoViews(RandomCrop(0.5))(columns, training=True):
             lengths = [column.row_lengths().numpy() for column in view.values()]
             np.testing.assert_array_equal(*lengths)
+
+
+class TestCompiledViews:
+    INPUTS = padded([list(range(3, 3 + n)) for n in range(17)])
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            AUGMENTATIONS["random_reorder"],
+            AUGMENTATIONS["random_choice"],
+            BRINGING_ITEMS_IN["random_insert"],
+        ],
+    )
+    def test_are_those_that_are_not_compiled(self, make):
+        plain = TwoViews(make(), seed=7)
+        compiled = TwoViews(make(), seed=7, jit_compile=True)
+        for _ in range(2):
+            expected = plain(self.INPUTS, training=True)
+            views = compiled(self.INPUTS, training=True)
+            np.testing.assert_array_equal(views, expected)
+        assert compiled.identical_views.count == plain.identical_views.count
+        twins = float(plain.identical_views.result())
+        assert float(compiled.identical_views.result()) == pytest.approx(twins)
+
+    def test_in_a_dataset_with_a_smaller_last_batch(self):
+        batches = tf.data.Dataset.from_tensor_slices(self.INPUTS).batch(6).enumerate()
+
+        def views(jit_compile):
+            layer = TwoViews(RandomReorder(0.6), jit_compile=jit_compile)
+            layer(self.INPUTS)  # Creates its variable, which `map` may not do.
+            return batches.map(
+                lambda step, ids: layer(ids, training=True, seed=tf.stack([step, 1]))
+            ).as_numpy_iterator()
+
+        for ours, theirs in zip(views(True), views(False), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+    def test_of_partners(self):
+        partners = padded([[13, 14, 15, 16], [19]], "left")
+        views = TwoViews(RandomCrop(0.5), jit_compile=True)
+        own = padded([[3, 4, 5, 6, 7, 8], [9]])
+        first, second = views(own, training=True, partners=partners)
+        assert (first.shape, second.shape) == ((2, 6), (2, 4))
+        assert second[1].numpy().tolist() == [0, 0, 0, 19]
+
+    @pytest.mark.parametrize(
+        "inputs",
+        [
+            ragged([[3, 4, 5], [6]]),
+            {
+                "item_id": padded([[3, 4, 5], [6]]),
+                "title": tf.constant([["a", "b", "c"], ["d", "", ""]]),
+            },
+        ],
+        ids=["ragged", "strings"],
+    )
+    def test_what_xla_does_not_know_is_not_compiled(self, inputs):
+        views = TwoViews(RandomCrop(0.5), jit_compile=True)
+        expected = TwoViews(RandomCrop(0.5))(inputs, training=True, seed=SEED)
+        same = views(inputs, training=True, seed=SEED)
+        tf.nest.map_structure(
+            lambda one, other: np.testing.assert_array_equal(
+                one.numpy().tolist(), other.numpy().tolist()
+            ),
+            tf.nest.flatten(same, expand_composites=True),
+            tf.nest.flatten(expected, expand_composites=True),
+        )
+
+    def test_after_saving(self, tmp_path):
+        inputs = tf.keras.Input([16], dtype=tf.int32)
+        views = TwoViews(RandomReorder(0.5), always_active=True, jit_compile=True)
+        model = tf.keras.Model(inputs, views(inputs))
+        model.save(tmp_path / "views.keras")
+        loaded = tf.keras.models.load_model(tmp_path / "views.keras")
+        assert loaded.layers[-1].jit_compile
+        np.testing.assert_array_equal(loaded(self.INPUTS), model(self.INPUTS))
+        model.export(tmp_path / "exported")
+        exported = tf.saved_model.load(tmp_path / "exported")
+        first, _ = exported.serve(self.INPUTS)
+        assert set(items(first)[3]) == {3, 4, 5}

@@ -371,8 +371,7 @@ def _fit(
 
 def _pad(column: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     """Returns a column with so many positions more."""
-    paddings = tf.zeros([column.shape.rank, 2], tf.int32)
-    paddings = tf.tensor_scatter_nd_update(paddings, [[1, 1]], [positions])
+    paddings = [[0, 0], [0, positions]] + [[0, 0]] * (column.shape.rank - 2)
     return tf.pad(column, paddings, constant_values=tf.zeros([], column.dtype))
 
 

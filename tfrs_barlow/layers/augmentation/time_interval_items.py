@@ -8,14 +8,10 @@ from typing import Any, Literal
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.draws import KEY_SPAN, random_integers
+from tfrs_barlow.layers.augmentation.draws import KEY_SPAN, random_integers, ranks
 from tfrs_barlow.layers.augmentation.random_mask import RandomMask
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
-from tfrs_barlow.layers.augmentation.similar_items import (
-    RandomInsert,
-    RandomSubstitute,
-    inverse_permutations,
-)
+from tfrs_barlow.layers.augmentation.similar_items import RandomInsert, RandomSubstitute
 from tfrs_barlow.layers.augmentation.time_intervals import (
     Preference,
     TimeIntervalAugmentation,
@@ -302,5 +298,4 @@ def _preferred(
     decider = tf.cast(random_integers(batch_size, length, seed), tf.int64)
     within = tf.range(length)[tf.newaxis] < lengths[:, tf.newaxis]
     keys = tf.where(within, whole * KEY_SPAN + decider, -1)
-    rank = inverse_permutations(tf.math.top_k(keys, length).indices)
-    return rank < counts[:, tf.newaxis]
+    return ranks(keys) < counts[:, tf.newaxis]

@@ -47,6 +47,7 @@ class TwoViews(RandomSequenceLayer):
         augmentations: Augmentations,
         second: Augmentations | None = None,
         *,
+        jit_compile: bool = False,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -55,6 +56,10 @@ class TwoViews(RandomSequenceLayer):
         Args:
             augmentations: One augmentation, or several that are applied in order.
             second: The same for the second view, if it shall differ from the first.
+            jit_compile: Whether to compile the making of the views by XLA, as in
+                `tf.function`. The views are the same, in a half or a third of the time;
+                every new shape of batches is compiled first, for seconds. Ragged
+                inputs and strings, which XLA does not know, are not compiled.
             name: The name of the layer.
             **kwargs: As of `SequenceAugmentation`; the settings hold for all of the
                 augmentations.
@@ -65,6 +70,8 @@ class TwoViews(RandomSequenceLayer):
         super().__init__(name=name, **kwargs)
         self.first = _in_order(augmentations)
         self.second = self.first if second is None else _in_order(second)
+        self.jit_compile = jit_compile
+        self._compiled_views = tf.function(self._views, jit_compile=True)
         self.identical_views = tf.keras.metrics.Mean(
             name=f"{self.name}/identical_views"
         )
@@ -95,19 +102,32 @@ class TwoViews(RandomSequenceLayer):
                 ids is missing, or `seed` is not two integers.
             TypeError: If the item ids are not integers of shape `[batch, length]`.
         """
+        if not (training or self.always_active):
+            # What is wrong with the inputs shall not show in training alone.
+            self.pack(inputs)
+            return inputs, inputs if partners is None else partners
+        compiled = self.jit_compile and _is_known_to_xla((inputs, partners))
+        make = self._compiled_views if compiled else self._views
+        views, twins, count = make(inputs, partners, self.resolve_seed(seed))
+        if seed is None:
+            # As a share and its weight: Keras checks more in many operations.
+            share = tf.math.divide_no_nan(twins, count)
+            self.identical_views.update_state(share, count)
+        return views
+
+    def _views(
+        self, inputs: Any, partners: Any, seed: tf.Tensor
+    ) -> tuple[tuple[Any, Any], tf.Tensor, tf.Tensor]:
+        """Returns the views, how many of them are twins, and of how many pairs."""
         batch, unpack = self.pack(inputs)
         partner_batch, unpack_partners = batch, unpack
         if partners is not None:
             partner_batch, unpack_partners = self.pack(partners)
-        if not (training or self.always_active):
-            return inputs, inputs if partners is None else partners
-        views_seed = self.resolve_seed(seed)
-        first, second = self._views(batch, partner_batch, views_seed)
-        if seed is None:
-            self._count_twins(first, second)
-        return unpack(first), unpack_partners(second)
+        first, second = self._augmented(batch, partner_batch, seed)
+        views = unpack(first), unpack_partners(second)
+        return views, *_count_twins(first, second)
 
-    def _views(
+    def _augmented(
         self, batch: SequenceBatch, partners: SequenceBatch, seed: tf.Tensor
     ) -> tuple[SequenceBatch, SequenceBatch]:
         if self.second is self.first:
@@ -120,14 +140,6 @@ class TwoViews(RandomSequenceLayer):
             self.second.augment(partners, second_seed),
         )
 
-    def _count_twins(self, first: SequenceBatch, second: SequenceBatch) -> None:
-        """Updates the metric by the sequences that are not empty."""
-        not_empty = (first.lengths > 0) | (second.lengths > 0)
-        count = tf.reduce_sum(tf.cast(not_empty, tf.float32))
-        twins = tf.reduce_sum(tf.cast(not_empty & first.equals(second), tf.float32))
-        # As a share and its weight: Keras checks the shapes of more in many operations.
-        self.identical_views.update_state(tf.math.divide_no_nan(twins, count), count)
-
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs to make the same layer."""
         second = None if self.second is self.first else self.second
@@ -136,6 +148,7 @@ class TwoViews(RandomSequenceLayer):
             **super().get_config(),
             "augmentations": serialize(self.first),
             "second": None if second is None else serialize(second),
+            "jit_compile": self.jit_compile,
         }
 
     @classmethod
@@ -146,6 +159,26 @@ class TwoViews(RandomSequenceLayer):
             if config[view] is not None:
                 config[view] = tf.keras.layers.deserialize(config[view])
         return cls(**config)
+
+
+def _count_twins(
+    first: SequenceBatch, second: SequenceBatch
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns how many sequences that are not empty have equal views, and all such."""
+    not_empty = (first.lengths > 0) | (second.lengths > 0)
+    twins = not_empty & first.equals(second)
+    return (
+        tf.reduce_sum(tf.cast(twins, tf.float32)),
+        tf.reduce_sum(tf.cast(not_empty, tf.float32)),
+    )
+
+
+def _is_known_to_xla(inputs: Any) -> bool:
+    return not any(
+        isinstance(column, tf.RaggedTensor)
+        or getattr(column, "dtype", None) == tf.string
+        for column in tf.nest.flatten(inputs)
+    )
 
 
 def _in_order(augmentations: Augmentations) -> SequenceAugmentation:
