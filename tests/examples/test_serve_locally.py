@@ -416,24 +416,42 @@ def test_the_page_says_what_did_not_work(page, server):
 # --- Versions
 
 
-def test_a_new_version_comes_in_with_no_failed_request(tmp_path):
+def test_under_load_a_new_version_comes_in_and_only_bad_requests_fail(tmp_path):
     export(tmp_path / "films")
     server = Server(f"--model={tmp_path / 'films'}")
-    failures, versions, done = [], set(), threading.Event()
+    failures, versions, refused, done = [], set(), set(), threading.Event()
+    bad = [
+        {"history": [["Alien"]]},
+        {"history": history(10)[np.newaxis]},
+        {"history": history(10), "k": 0},
+        {"history": history(10), "k": 9},
+        {"history": [["x" * 2**20]]},
+    ]
 
-    def load():
+    def load(stub):
+        try:
+            answer = stub.Predict(request(history=history(10), k=1))
+        except grpc.RpcError as error:
+            failures.append(error)
+            return
+        best = tf.make_ndarray(answer.outputs["ids"]).item()
+        versions.add((answer.model_spec.version.value, best))
+
+    def annoy(stub):
+        for number, inputs in enumerate(bad):
+            code = stub.Predict.future(request(**inputs)).code()
+            refused.add((number, code.name))
+
+    def repeat(action):
         with grpc.insecure_channel(server.grpc) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             while not done.is_set():
-                try:
-                    answer = stub.Predict(request(history=history(10), k=1))
-                except grpc.RpcError as error:
-                    failures.append(error)
-                    return
-                best = tf.make_ndarray(answer.outputs["ids"]).item()
-                versions.add((answer.model_spec.version.value, best))
+                action(stub)
 
-    clients = [threading.Thread(target=load, daemon=True) for _ in range(2)]
+    clients = [
+        threading.Thread(target=repeat, args=[action], daemon=True)
+        for action in (load, load, annoy)
+    ]
     for client in clients:
         client.start()
     # Half of a version is refused, and taken up when it is whole.
@@ -450,6 +468,7 @@ def test_a_new_version_comes_in_with_no_failed_request(tmp_path):
     server.stop()
     assert failures == []
     assert versions == {(1, 13), (2, 11)}
+    assert refused == {(n, "INVALID_ARGUMENT") for n in range(len(bad))}
 
 
 def test_the_old_version_goes_when_its_requests_are_done(tmp_path):

@@ -1,8 +1,10 @@
 """A damaged export is refused, with what is wrong with it."""
 
+import gc
 import json
 import pathlib
 import shutil
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +41,25 @@ def test_load_gives_the_model_of_the_version_or_the_newest(
         np.testing.assert_allclose(
             embedding, films.embeddings([["Film 01"]]), atol=1e-6
         )
+
+
+def test_a_function_keeps_its_model(films: Any) -> None:
+    recommend = tfrsb.serving.load(films.version).recommend
+    gc.collect()
+    titles, _ = films.recommended([["Film 03"]], 2, excluded=[["Film 03"]])
+    answer = recommend([["Film 03"]], k=2)["ids"].numpy()
+    np.testing.assert_array_equal(answer.astype(str), titles)
+
+    embed = tfrsb.serving.load(films.version).signatures["embed"]
+    gc.collect()
+    embedding = embed(history=tf.constant([["Film 01"]]))["embedding"]
+    np.testing.assert_allclose(embedding, films.embeddings([["Film 01"]]), atol=1e-6)
+
+
+def test_a_model_that_nobody_uses_is_freed(films: Any) -> None:
+    model = weakref.ref(tfrsb.serving.load(films.version))
+    gc.collect()
+    assert model() is None
 
 
 def change_a_byte(path: pathlib.Path) -> None:

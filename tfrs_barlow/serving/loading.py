@@ -25,7 +25,8 @@ def load(path: str | os.PathLike[str], *, digest: str | None = None) -> Any:
 
     Returns:
         The model. Its functions `embed`, `recommend`, `similar_items` and the others
-        are described in `export`; inputs that have a default may be left out.
+        are described in `export`; inputs that have a default may be left out. Each of
+        them keeps the model loaded.
 
     Raises:
         FileNotFoundError: If `path` holds no export.
@@ -48,4 +49,10 @@ def load(path: str | os.PathLike[str], *, digest: str | None = None) -> Any:
     version = versions.newest(path)
     if verify(version, digest=digest).description.index == "scann":
         scann_ops()  # Or the graph cannot be read.
-    return tf.saved_model.load(str(version))
+    model = tf.saved_model.load(str(version))
+    for function in vars(model).values():
+        if isinstance(function, tf.types.experimental.PolymorphicFunction):
+            # TensorFlow deletes the variables with the model, while a function that
+            # reads them may still be in use: `load(path).recommend(...)`.
+            function.model = model
+    return model
