@@ -16,6 +16,9 @@ SHORT = {
     "add_to_existing_tfrs_model": "NUM_USERS, EPOCHS, PRETRAINING_STEPS = 200, 1, 2",
     "bring_your_own_log": "NUM_USERS, STEPS = 200, 40",
     "quickstart": "NUM_USERS, EPOCHS, STUDY_PASSES = 400, 1, 2.0",
+    "reproduce_the_paper": (
+        "NUM_USERS, PASSES, TUNING_STEPS, SEEDS = 200, 2.0, 20, (0,)"
+    ),
     "serving": "NUM_USERS, STEPS = 200, 2",
 }
 

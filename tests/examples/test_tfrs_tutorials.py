@@ -23,7 +23,7 @@ MARK = "# + Barlow Twins"
 
 # Each in a process of its own module, on two devices as `diststrat_retrieval` needs.
 PROGRAM = """
-import json, sys, types
+import json, re, sys, types
 import numpy as np
 from examples.tfrs_tutorials import movielens as data, diststrat_retrieval
 import tensorflow as tf
@@ -38,28 +38,37 @@ def keep_fit(model, *args, **kwargs):
 
 tf.keras.Model.fit = keep_fit
 movielens, kept, results = data.load("synthetic", users=12), [], {}
+
+def train(source, *variant):
+    module = types.ModuleType("tutorial")
+    exec(compile(source, "tutorial.py", "exec"), module.__dict__)
+    module.BATCH_SIZE = 128
+    module.make_strategy = lambda: strategy
+    tf.keras.utils.set_random_seed(1)
+    metrics = module.train_and_evaluate(movielens, data.Variant(*variant))
+    return *kept.pop(), bool(all(np.isfinite(v) for v in metrics.values()))
+
+def same(ours, theirs):
+    pairs = list(zip(ours[1], theirs[1]))
+    return ours[0] == theirs[0] and all(np.array_equal(*pair) for pair in pairs)
+
 for name in sys.argv[1:]:
     source = open(f"examples/tfrs_tutorials/{name}.py").read()
-    for kind in ("with", "without"):
-        if kind == "without":
-            lines = source.splitlines(True)
-            source = "".join(l for l in lines if "# + Barlow Twins" not in l)
-        module = types.ModuleType(kind)
-        exec(compile(source, f"{name}.py", "exec"), module.__dict__)
-        module.BATCH_SIZE = 128
-        module.make_strategy = lambda: strategy
-        tf.keras.utils.set_random_seed(1)
-        module.train_and_evaluate(movielens, data.Variant(2))
-        if kind == "with":
-            tf.keras.utils.set_random_seed(1)
-            trained = data.Variant(1, True, 1e-3)
-            metrics = module.train_and_evaluate(movielens, trained)
-    (losses, weights), (_, other), (plain_losses, plain) = kept[-3:]
+    lines = source.splitlines(True)
+    plain = "".join(line for line in lines if "# + Barlow Twins" not in line)
+    call = r"self\\.barlow_twins\\.compute_loss\\(\\w+, True\\)"
+    without_task, calls = re.subn(call, "0.0", source)
+    switched_off, tutorial = train(source, 2), train(plain, 2)
+    no_weight, no_task = train(source, 2, True, 0.0), train(without_task, 2, True, 0.0)
+    weight = train(source, 1, True, 1e-3)
+    runs = [switched_off, tutorial, no_task, no_weight, weight]
     results[name] = {
-        "losses": [losses, plain_losses],
-        "equal": [bool(np.array_equal(*pair)) for pair in zip(weights, plain)],
-        "counts": [len(weights), len(plain), len(other)],
-        "finite": bool(all(np.isfinite(v) for v in metrics.values())),
+        "calls": calls,
+        "switched off": same(switched_off, tutorial),
+        "no weight": same(no_weight, no_task),
+        "epochs": len(tutorial[0]),
+        "counts": [len(weights) for _, weights, _ in runs],
+        "finite": all(finite for _, _, finite in runs),
     }
 print(json.dumps(results))
 """
@@ -108,16 +117,21 @@ def results():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_without_weight_it_is_the_tutorial_bit_by_bit(name, results):
-    losses, plain_losses = results[name]["losses"]
-    assert len(losses) == 2
-    assert losses == plain_losses
-    assert all(results[name]["equal"])
+def test_switched_off_it_is_the_tutorial_bit_by_bit(name, results):
+    assert results[name]["epochs"] == 2
+    assert results[name]["switched off"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_with_a_weight_of_0_all_towers_train_as_without_the_task(name, results):
+    assert results[name]["calls"] == 1
+    assert results[name]["no weight"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_with_weight_more_is_trained_and_all_metrics_are_numbers(name, results):
-    alone, plain, more = results[name]["counts"]
-    assert alone == plain < more
+    switched_off, tutorial, no_task, no_weight, weight = results[name]["counts"]
+    assert switched_off == tutorial <= no_task < no_weight == weight
     assert results[name]["finite"]
