@@ -38,23 +38,6 @@ def test_as_many_positions_as_asked_for(draw, lengths, share, seed):
         assert not row[length:].any()
 
 
-RANKS = {
-    "eager": draws.ranks,
-    "graph": tf.function(draws.ranks),
-    "xla": tf.function(draws.ranks, jit_compile=True),
-}
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.int64])
-@pytest.mark.parametrize("ranks", RANKS.values(), ids=RANKS)
-def test_ranks_are_those_of_a_stable_sort(ranks, dtype):
-    # So few different ones that many are equal, and some at the ends of their range.
-    keys = np.random.default_rng(0).integers(-3, 4, [50, 9]).astype(dtype)
-    keys[0, :4] = draws.KEY_SPAN, -draws.KEY_SPAN, draws.KEY_SPAN, -draws.KEY_SPAN
-    order = np.argsort(-keys, axis=1, kind="stable")
-    np.testing.assert_array_equal(ranks(tf.constant(keys)), np.argsort(order, axis=1))
-
-
 @pytest.mark.parametrize(
     ("keys", "count", "expected"),
     [

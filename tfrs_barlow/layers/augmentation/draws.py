@@ -10,7 +10,8 @@ import functools
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from tf_keras.src.utils import control_flow_util
+
+from tfrs_barlow.layers.augmentation.orders import ranks
 
 _PHILOX = 1
 _BLOCKS = 2**40
@@ -128,57 +129,6 @@ def random_orders(counts: tf.Tensor, length: tf.Tensor, seed: tf.Tensor) -> tf.T
     # What is not to be permuted comes last, and in order.
     keys = tf.where(numbers < counts[:, tf.newaxis], keys, -1 - numbers)
     return ranks(keys)
-
-
-def ranks(keys: tf.Tensor) -> tf.Tensor:
-    """Returns where each key would stand if its row were sorted, the largest first.
-
-    Of equal keys the first ones are.
-
-    Args:
-        keys: `[batch, length]`, int32 or int64.
-
-    Returns:
-        `[batch, length]`, int32, a permutation in each row.
-    """
-    graph = tf.compat.v1.get_default_graph()
-    if control_flow_util.GraphOrParentsInXlaContext(graph):
-        return _ranks_by_counting(keys)
-    return inverse_permutations(tf.math.top_k(keys, tf.shape(keys)[1]).indices)
-
-
-def _ranks_by_counting(keys: tf.Tensor) -> tf.Tensor:
-    """Does as `ranks`, by as many steps as there are keys in a row.
-
-    XLA makes vector instructions of a step, so that this takes a tenth of its sorting.
-    """
-    keys = tf.transpose(keys)
-    length = tf.shape(keys)[0]
-    numbers = tf.range(length)[:, tf.newaxis]
-
-    def step(number: tf.Tensor, ranks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Of two equal keys the one with the lower number counts for the other.
-        earlier = tf.cast(number < numbers, keys.dtype)
-        return number + 1, ranks + tf.cast(keys[number] > keys - earlier, tf.int32)
-
-    start = tf.zeros_like(keys, tf.int32)
-    return tf.transpose(tf.while_loop(lambda n, _: n < length, step, [0, start])[1])
-
-
-def inverse_permutations(permutations: tf.Tensor) -> tf.Tensor:
-    """Returns the inverse of the permutation in each row: where each number stands.
-
-    Args:
-        permutations: `[batch, length]`, int32, of the numbers from 0 to `length - 1`.
-
-    Returns:
-        `[batch, length]`, int32.
-    """
-    # As one long permutation, which is ten times as fast as to search or to sort.
-    batch_size, length = tf.unstack(tf.shape(permutations))
-    starts = tf.range(batch_size)[:, tf.newaxis] * length
-    inverse = tf.math.invert_permutation(tf.reshape(permutations + starts, [-1]))
-    return tf.reshape(inverse, [batch_size, length]) - starts
 
 
 _GUESSES = 7

@@ -9,6 +9,10 @@ from typing import Any, Literal, NamedTuple
 import tensorflow as tf
 
 from tfrs_barlow.data.vocabulary import PADDING_ID
+from tfrs_barlow.layers.augmentation.orders import (
+    inverse_permutations,
+    running_counts,
+)
 
 PaddingSide = Literal["auto", "left", "right"]
 PADDING_SIDES = ("auto", "left", "right")
@@ -149,11 +153,12 @@ class SequenceBatch(NamedTuple):
         Args:
             kept: `[batch, length]`, bool.
         """
-        counts = tf.cumsum(tf.cast(kept, tf.int32), axis=1)
         lengths = tf.reduce_sum(tf.cast(kept, tf.int32), axis=1)
-        # The k-th one that is kept stands where the running count first reaches k.
-        ranks = tf.broadcast_to(self.positions + 1, tf.shape(kept))
-        return self.rearrange(tf.searchsorted(counts, ranks), lengths)
+        kept_so_far = running_counts(kept)
+        # Those that are not kept go behind the others, where they are cut off.
+        behind = lengths[:, tf.newaxis] + self.positions - kept_so_far
+        places = tf.where(kept, kept_so_far - 1, behind)
+        return self.rearrange(inverse_permutations(places), lengths)
 
     def put(
         self, where: tf.Tensor, item_ids: tf.Tensor, tables: Mapping[str, tf.Tensor]

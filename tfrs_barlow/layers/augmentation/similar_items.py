@@ -12,12 +12,15 @@ import tensorflow as tf
 from tfrs_barlow.data.vocabulary import PADDING_ID
 from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
-    inverse_permutations,
     most_counts,
     random_counts,
     random_integers,
     random_positions,
     split,
+)
+from tfrs_barlow.layers.augmentation.orders import (
+    inverse_permutations,
+    running_counts,
 )
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 
@@ -208,7 +211,7 @@ class RandomInsert(_SimilarItems):
             `[batch, 2 * length]`, int32, a permutation in each row.
         """
         one = tf.cast(drawn, tf.int32)
-        inserted_so_far = tf.cumsum(one, axis=1)
+        inserted_so_far = running_counts(drawn)
         inserted = tf.reduce_sum(one, axis=1, keepdims=True)
         # A position and what is inserted beside it fill this slot and the one before.
         slots = batch.positions + inserted_so_far

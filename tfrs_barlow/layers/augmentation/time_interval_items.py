@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.draws import KEY_SPAN, random_integers, ranks
+from tfrs_barlow.layers.augmentation.draws import KEY_SPAN, random_integers
+from tfrs_barlow.layers.augmentation.orders import ranks
 from tfrs_barlow.layers.augmentation.random_mask import RandomMask
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 from tfrs_barlow.layers.augmentation.similar_items import RandomInsert, RandomSubstitute

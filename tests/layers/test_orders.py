@@ -1,0 +1,40 @@
+"""Ranks, inverse permutations and running counts against NumPy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_barlow.layers.augmentation import orders
+
+RANKS = {
+    "eager": orders.ranks,
+    "graph": tf.function(orders.ranks),
+    "xla": tf.function(orders.ranks, jit_compile=True),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("ranks", RANKS.values(), ids=RANKS)
+def test_ranks_are_those_of_a_stable_sort(ranks, dtype):
+    # So few different ones that many are equal, and some at the ends of their range.
+    keys = np.random.default_rng(0).integers(-3, 4, [50, 9]).astype(dtype)
+    keys[0, :4] = 2**30, -(2**30), 2**30, -(2**30)
+    order = np.argsort(-keys, axis=1, kind="stable")
+    np.testing.assert_array_equal(ranks(tf.constant(keys)), np.argsort(order, axis=1))
+
+
+def test_inverse_permutations():
+    random = np.random.default_rng(0)
+    permutations = random.permuted(np.tile(np.arange(7), [20, 1]), axis=1)
+    inverse = orders.inverse_permutations(tf.constant(permutations, tf.int32))
+    np.testing.assert_array_equal(inverse, np.argsort(permutations, axis=1))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (5, 16), (5, 17), (9, 203)])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_running_counts(shape, jit_compile):
+    where = np.random.default_rng(0).random(shape) < 0.7
+    count = tf.function(orders.running_counts, jit_compile=jit_compile)
+    counts = count(tf.constant(where))
+    assert counts.dtype == tf.int32
+    np.testing.assert_array_equal(counts, where.cumsum(axis=1))
