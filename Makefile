@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # `make bench BENCH=augmentation`: any module of benchmarks.
 BENCH ?= loss
+# What the environment of the tests has; another set for that of Beam.
+EXTRAS := test
 export TF_USE_LEGACY_KERAS := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint type format docs serve-docs notebooks bench package clean
+.PHONY: help demo test test-slow test-beam lint type format docs serve-docs notebooks bench package clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,8 +22,12 @@ demo: $(VENV)/.demo ## Pretrain, evaluate and export on synthetic data.
 test: $(VENV)/.test ## Run the tests and every documented example.
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_FLAGS)
 
-test-slow: $(VENV)/.test ## Run the tests that kill processes or take long.
+test-slow: $(VENV)/.test $(VENV)/.notebooks ## Run the tests that kill processes or take long.
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(PYTEST_FLAGS)
+
+test-beam: ## Run the tests of the Beam pipeline, in an environment of their own.
+	$(MAKE) VENV=.venv-beam EXTRAS=test,beam .venv-beam/.test
+	.venv-beam/bin/python -m pytest tests/data/test_beam.py tfrs_barlow/data
 
 lint: $(VENV)/.dev ## Check format, lint and types.
 	$(BIN)/ruff format --check .
@@ -56,7 +62,7 @@ package: $(VENV)/.dev ## Build wheel and sdist, try the wheel in an empty enviro
 	cd build && smoke/bin/python ../tests/smoke/first_steps.py
 
 clean: ## Remove the environment and everything a run has made.
-	rm -rf $(VENV) build dist site *.egg-info runs
+	rm -rf $(VENV) .venv-beam build dist site *.egg-info runs
 	rm -rf .pytest_cache .mypy_cache .ruff_cache
 
 # A stamp per set of extras: a second run installs nothing unless the requirements
@@ -71,7 +77,7 @@ $(VENV)/.demo: $(VENV)/.venv setup.cfg
 	touch $@
 
 $(VENV)/.test: $(VENV)/.venv setup.cfg
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.dev: $(VENV)/.venv setup.cfg

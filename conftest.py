@@ -1,5 +1,6 @@
 """Puts TensorFlow into Keras 2 mode before any test or doctest imports it."""
 
+import importlib.util
 import os
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -10,6 +11,13 @@ import pytest
 import tensorflow as tf
 
 import tfrs_barlow as tfrsb
+
+# What is made of Beam cannot be imported without it, nor its examples run.
+if importlib.util.find_spec("apache_beam") is None:
+    collect_ignore = [
+        "tfrs_barlow/data/beam_pipeline.py",
+        "tfrs_barlow/data/beam_reading.py",
+    ]
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,12 @@
 
     python -m benchmarks.data
     python -m benchmarks.data --ratings=2000000 --rounds=1
+    python -m benchmarks.data --ratings=2000000 --ways write_sequences_with_beam
 
 Generates a shuffled CSV file of 20,000,263 ratings by 138,493 users of 26,744 movies
 with a long tail, and makes user sequences of it: with `tfrsb.data.scan_sequences`, as a
-pandas `groupby(...).apply(list)`, with polars and with duckdb. Each runs in a process
+pandas `groupby(...).apply(list)`, with polars and with duckdb; and, if asked, through
+Apache Beam on this machine, into files and back (extra `beam`). Each runs in a process
 of its own, in turns, and all must find the same users, items, times and vocabulary. The
 goals are a fifth of the time of the groupby and 1.5 times that of the better engine.
 
@@ -38,6 +40,7 @@ import pandas as pd
 RATINGS, USERS, MOVIES = 20_000_263, 138_493, 26_744
 COLUMNS = ["userId", "movieId", "timestamp"]
 BATCH_SIZE, LENGTH = 256, 100
+BEAM = "write_sequences_with_beam"
 MIB = 2**20
 
 
@@ -60,7 +63,7 @@ def main() -> None:
     )
     parser.add_argument("--ratings", type=int, default=RATINGS)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=DEFAULT_WAYS)
     parser.add_argument("--only", choices=[*WAYS, "feed"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -266,6 +269,25 @@ def by_duckdb(log: pathlib.Path) -> Sequences:
     )
 
 
+def by_beam(log: pathlib.Path) -> Sequences:
+    """Writes records in a pipeline on this machine, and loads them."""
+    import tfrs_barlow as tfrsb
+
+    user, item, when = COLUMNS
+    with tempfile.TemporaryDirectory() as name:
+        tfrsb.data.write_sequences_with_beam(
+            str(log), name, user_column=user, item_column=item, time_column=when
+        )
+        sequences, vocabulary = tfrsb.data.load_sequences(name)
+    return Sequences(
+        sequences.user_ids,
+        sequences.item_ids,
+        sequences.timestamps,
+        sequences.row_splits,
+        vocabulary.tokens,
+    )
+
+
 WAYS: dict[str, Callable[[pathlib.Path], Sequences]] = {
     "scan_sequences": by_scan_sequences,
     "scan_sequences without polars": by_scan_sequences_without_polars,
@@ -273,7 +295,11 @@ WAYS: dict[str, Callable[[pathlib.Path], Sequences]] = {
     "pandas groupby(...).apply(list)": by_groupby,
     "polars": by_polars,
     "duckdb": by_duckdb,
+    BEAM: by_beam,
 }
+
+# Beam is for clusters: here it takes many times as long, and packages of its own.
+DEFAULT_WAYS = [way for way in WAYS if way != BEAM]
 
 
 def feed(folder: pathlib.Path) -> None:

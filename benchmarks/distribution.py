@@ -1,12 +1,12 @@
 """What a second worker adds: training steps of one worker and of two, a core for each.
 
     python -m benchmarks.distribution
-    python -m benchmarks.distribution --rounds=5 --steps=40
+    python -m benchmarks.distribution --batch_size=256 --steps=40
 
 Trains `BarlowTwinsPretraining` with the default convolutional encoder and projector on
 synthetic histories, by `fit_resumable`: alone, and with two workers on loopback
-(`MultiWorkerMirroredStrategy`), each bound to a core and one thread. The three take
-turns.
+(`MultiWorkerMirroredStrategy`), each bound to a core and one thread. All take turns
+with two that know nothing of each other: what the machine gives two, whatever they do.
 Prints the histories per second, and how many times those of one worker they are: at the
 same batch per worker (weak scaling; the goal is 1.7) and at the same global batch
 (strong scaling). The CPU time of a step beside it is what the work costs a worker, also
@@ -45,14 +45,17 @@ class Setting(NamedTuple):
     Attributes:
         workers: How many there are.
         batch_size: The rows of the global batch, by that of one worker alone.
+        apart: Whether each trains a model of its own.
     """
 
     workers: int
     batch_size: int
+    apart: bool = False
 
 
 SETTINGS = {
     "one worker": Setting(1, 1),
+    "two, each on its own": Setting(2, 2, apart=True),
     "two, same batch per worker": Setting(2, 2),
     "two, same global batch": Setting(2, 1),
 }
@@ -65,7 +68,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--batch_size", type=int, default=256, help="of one worker")
+    parser.add_argument("--batch_size", type=int, default=1024, help="of one worker")
     parser.add_argument("--steps", type=int, default=20, help="default: 20")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--work", type=int, help=argparse.SUPPRESS)
@@ -91,14 +94,15 @@ def measure(setting: Setting, flags: argparse.Namespace) -> dict[str, float]:
     processes = []
     for index in range(setting.workers):
         environment = {**os.environ, **ONE_THREAD, "WORKER_CORE": str(index)}
-        if setting.workers > 1:
+        if setting.workers > 1 and not setting.apart:
             task = {"type": "worker", "index": index}
             environment["TF_CONFIG"] = json.dumps(
                 {"cluster": {"worker": addresses}, "task": task}
             )
+        batch_size = rows // setting.workers if setting.apart else rows
         command = [
             *(sys.executable, "-m", "benchmarks.distribution"),
-            *(f"--work={rows}", f"--steps={flags.steps}"),
+            *(f"--work={batch_size}", f"--steps={flags.steps}"),
         ]
         processes.append(
             subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
@@ -120,11 +124,13 @@ def work(batch_size: int, steps: int) -> dict[str, float]:
     strategy = tf.distribute.get_strategy()
     if "TF_CONFIG" in os.environ:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    log = tfrsb.data.generate_synthetic_log(num_users=2000, mean_length=120)
+    log = tfrsb.data.generate_synthetic_log(num_users=10_000, mean_length=120)
     sequences, vocabulary = tfrsb.data.build_sequences(log)
     with strategy.scope():
         model = tfrsb.models.BarlowTwinsPretraining(
-            tfrsb.layers.ConvolutionEncoder(vocabulary.size)
+            tfrsb.layers.ConvolutionEncoder(vocabulary.size),
+            # Workers add up C, since a batch has more rows than C has.
+            task=tfrsb.tasks.BarlowTwinsTask(0.05, path="direct", name="barlow_twins"),
         )
         model.compile(tf.keras.optimizers.Adam(1e-3))
     epoch = _Epoch()

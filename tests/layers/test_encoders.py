@@ -40,6 +40,7 @@ VARIANTS = {
     ),
     "deep gru": (GRUEncoder, {"units": 5, "num_layers": 2, "pooling": "mean"}),
     "causal": (TransformerEncoder, {"num_layers": 1, "causal": True}),
+    "hashed": (MeanPoolingEncoder, {"hash_buckets": 7}),
     "few positions": (TransformerEncoder, {"num_layers": 1, "max_length": 3}),
 }
 

@@ -125,7 +125,8 @@ class EmbeddingProjector(tf.keras.callbacks.Callback):
         frozen = FrozenEncoder(encoder, length=self.length)
         clouds = {"users": Points(frozen.embed(self.users), self._about_users())}
         if self.vocabulary is not None:
-            table = encoder.item_embedding.embeddings.numpy()
+            ids = tf.range(self.vocabulary.size)
+            table = encoder.item_embedding(ids).numpy()
             about_items = self._about_items(self.vocabulary)
             clouds["items"] = Points(table[FIRST_ITEM_ID:], about_items)
         write_projector(self.log_dir, clouds)

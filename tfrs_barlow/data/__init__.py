@@ -1,6 +1,7 @@
 """Interaction logs, user sequences and the batches a model trains on."""
 
 from tfrs_barlow.data.batches import training_batches
+from tfrs_barlow.data.beam_preparation import write_sequences_with_beam
 from tfrs_barlow.data.categories import NO_CATEGORY, ItemCategories
 from tfrs_barlow.data.download import (
     DownloadError,
@@ -90,4 +91,5 @@ __all__ = [
     "training_batches",
     "verify_sequences",
     "write_sequences",
+    "write_sequences_with_beam",
 ]

@@ -105,7 +105,8 @@ def shard_name(number: int, shards: int) -> str:
 
 def is_of_an_unfinished_write(name: str) -> bool:
     """Whether a folder without a manifest can hold a file of this name."""
-    name = name.removesuffix(PARTIAL_SUFFIX)
+    # Workers of a pipeline may write the same file at once: each adds a number.
+    name = re.sub(rf"(\.[0-9a-f]{{32}})?{re.escape(PARTIAL_SUFFIX)}$", "", name)
     return name in (MANIFEST, VOCABULARY) or bool(_SHARD.fullmatch(name))
 
 

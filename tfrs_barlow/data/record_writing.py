@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,28 +78,45 @@ def write_sequences(
             f"item_ids of sequences must be ids of the vocabulary, below "
             f"{vocabulary.size}, but one is {sequences.item_ids.max()}."
         )
-    if shards is None:
-        shards = min(-(-len(sequences.item_ids) // _EVENTS_PER_SHARD), len(sequences))
-        shards = max(shards, 1)
-    if not 1 <= shards <= min(len(sequences), 99_999):
-        raise ValueError(
-            f"shards must be from 1 to the number of users, {len(sequences)}, and of "
-            f"five digits at most, but it is {shards}."
-        )
+    bounds = shard_bounds(len(sequences), len(sequences.item_ids), shards)
+    shards = len(bounds) - 1
     folder = _make_room(path)
-    tokens = json.dumps(vocabulary.tokens.tolist()).encode()
-    bounds = np.linspace(0, len(sequences), shards + 1).astype(np.int64)
     written: list[Shard] = []
     for number in range(shards):
         file = folder / record_folder.shard_name(number, shards)
         rows = np.arange(bounds[number], bounds[number + 1])
-        written.append(_write_shard(file, sequences, rows, user_type))
-    _write_bytes(folder / record_folder.VOCABULARY, tokens)
-    manifest = Manifest(
-        user_type, tuple(written), len(tokens), hashlib.sha256(tokens).hexdigest()
-    )
-    text = record_folder.manifest_text(manifest)
-    _write_bytes(folder / record_folder.MANIFEST, text.encode())
+        written.append(_write_shard(file, sequences, rows))
+    for name, content in last_files(written, vocabulary, user_type).items():
+        _write_bytes(folder / name, content)
+
+
+def shard_bounds(users: int, events: int, shards: int | None) -> npt.NDArray[np.int64]:
+    """Returns which row each shard begins with, and how many rows there are.
+
+    Raises:
+        ValueError: If `shards` is out of range.
+    """
+    if shards is None:
+        shards = max(min(-(-events // _EVENTS_PER_SHARD), users), 1)
+    if not 1 <= shards <= min(users, 99_999):
+        raise ValueError(
+            f"shards must be from 1 to the number of users, {users}, and of five "
+            f"digits at most, but it is {shards}."
+        )
+    return np.linspace(0, users, shards + 1).astype(np.int64)
+
+
+def last_files(
+    shards: Sequence[Shard], vocabulary: Vocabulary, user_type: UserType
+) -> dict[str, bytes]:
+    """Returns what else a folder holds, by name, in the order of writing."""
+    tokens = json.dumps(vocabulary.tokens.tolist()).encode()
+    sha256 = hashlib.sha256(tokens).hexdigest()
+    manifest = Manifest(user_type, tuple(shards), len(tokens), sha256)
+    return {
+        record_folder.VOCABULARY: tokens,
+        record_folder.MANIFEST: record_folder.manifest_text(manifest).encode(),
+    }
 
 
 def _user_type(user_ids: npt.NDArray) -> UserType:
@@ -120,26 +138,34 @@ def _make_room(path: str | os.PathLike[str]) -> pathlib.Path:
     folder = pathlib.Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     present = sorted(folder.iterdir())
-    if (folder / record_folder.MANIFEST).exists():
-        raise FileExistsError(
-            f"path must not hold written sequences, but {folder} does. Delete them or "
-            "choose another folder."
-        )
-    for file in present:
-        if not record_folder.is_of_an_unfinished_write(file.name):
-            raise FileExistsError(
-                f"path must be an empty folder, but {folder} holds {file.name}."
-            )
+    require_room(str(folder), [file.name for file in present])
     for file in present:
         file.unlink()
     return folder
+
+
+def require_room(path: str, names: Sequence[str]) -> None:
+    """Checks that a folder with files of these names may be written into.
+
+    Raises:
+        FileExistsError: If one is not of an interrupted write.
+    """
+    if record_folder.MANIFEST in names:
+        raise FileExistsError(
+            f"path must not hold written sequences, but {path} does. Delete them or "
+            "choose another folder."
+        )
+    for name in names:
+        if not record_folder.is_of_an_unfinished_write(name):
+            raise FileExistsError(
+                f"path must be an empty folder, but {path} holds {name}."
+            )
 
 
 def _write_shard(
     path: pathlib.Path,
     sequences: UserSequences,
     rows: npt.NDArray[np.int64],
-    user_type: UserType,
 ) -> Shard:
     """Writes the users at `rows`."""
     # Who has a history and an item that follows comes first: training reads no more.
@@ -149,8 +175,14 @@ def _write_shard(
     def write(partial: pathlib.Path) -> None:
         with tf.io.TFRecordWriter(str(partial)) as writer:
             for row in rows:
-                example = _example(sequences, int(row), user_type)
-                writer.write(example.SerializeToString(deterministic=True))
+                start, end = sequences.row_splits[row : row + 2]
+                record = serialize_user(
+                    sequences.user_ids[row],
+                    int(row),
+                    sequences.item_ids[start:end],
+                    sequences.timestamps[start:end],
+                )
+                writer.write(record)
 
     _complete(path, write)
     return Shard(
@@ -163,23 +195,23 @@ def _write_shard(
     )
 
 
-def _example(
-    sequences: UserSequences, row: int, user_type: UserType
-) -> tf.train.Example:
-    start, end = sequences.row_splits[row : row + 2]
+def serialize_user(
+    user_id: Any,
+    row: int,
+    item_ids: npt.NDArray[np.int32],
+    timestamps: npt.NDArray[np.int64],
+) -> bytes:
+    """Returns the record of a user: a serialized `tf.train.Example`."""
     example = tf.train.Example()
     feature = example.features.feature
-    user_id = sequences.user_ids[row]
-    if user_type == "string":
+    if isinstance(user_id, str):
         feature["user_id"].bytes_list.value.append(user_id.encode())
     else:
         feature["user_id"].int64_list.value.append(int(user_id))
     feature["row"].int64_list.value.append(row)
-    feature["item_id"].int64_list.value.extend(sequences.item_ids[start:end].tolist())
-    feature["timestamp"].int64_list.value.extend(
-        sequences.timestamps[start:end].tolist()
-    )
-    return example
+    feature["item_id"].int64_list.value.extend(item_ids.tolist())
+    feature["timestamp"].int64_list.value.extend(timestamps.tolist())
+    return example.SerializeToString(deterministic=True)
 
 
 def _write_bytes(path: pathlib.Path, content: bytes) -> None:

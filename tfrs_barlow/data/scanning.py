@@ -43,6 +43,9 @@ def scan_sequences(
     does (times that are no integers, compressed files, blank lines, any malformed line)
     is left to pandas, as is all without polars.
 
+    Memory grows with the file, by some 60 bytes an event at the peak: the sequences
+    themselves are in memory. `write_sequences_with_beam` is for what does not fit.
+
     Example:
         >>> import pathlib, tempfile
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "log.csv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import importlib
+import io
 import os
 import pathlib
 import re
@@ -27,7 +28,7 @@ _PARQUET = ".parquet"
 # int64.
 _INTEGER = r"(?:0|-?[1-9][0-9]{0,17})"
 # pandas takes "1546" for a year otherwise.
-_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 
 
 def read_interactions(
@@ -115,24 +116,24 @@ def read_interactions(
     wanted = {role: name for role, name in columns.items() if name is not None}
     if isinstance(source, pd.DataFrame):
         table = source
-        _require_columns(list(table.columns), wanted, "source")
+        require_columns(list(table.columns), wanted, "source")
     else:
         table = _read_file(pathlib.Path(source), wanted)
     if table.empty:
         raise ValueError("source must hold at least one row, but it is empty.")
     # Rows are named by their position, whatever the index of the table is.
     table = table[list(dict.fromkeys(wanted.values()))].reset_index(drop=True)
-    table = table.astype(dict.fromkeys(table.select_dtypes("category"), object))
+    table = without_categories(table)
 
     interactions = pd.DataFrame(
         {
-            "user_id": _to_ids(table[user_column]),
-            "item_id": _to_ids(table[item_column]),
+            "user_id": to_ids(table[user_column]),
+            "item_id": to_ids(table[item_column]),
         }
     )
     if rating_column is not None:
         interactions["rating"] = _to_ratings(table[rating_column])
-    interactions["timestamp"] = _to_seconds(table[time_column])
+    interactions["timestamp"] = to_seconds(table[time_column])
 
     codes, item_ids = pd.factorize(interactions["item_id"])
     items = pd.DataFrame({"item_id": item_ids})
@@ -149,7 +150,7 @@ def read_interactions(
     return InteractionLog(interactions, items)
 
 
-def _require_columns(present: list[Any], wanted: dict[str, str], source: str) -> None:
+def require_columns(present: list[Any], wanted: dict[str, str], source: str) -> None:
     """Checks that `present` has each of the columns in `wanted` once.
 
     Args:
@@ -179,7 +180,7 @@ def _read_file(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
         raise FileNotFoundError(f"{path} does not exist, or it is no file.")
     if suffix == _PARQUET:
         return _read_parquet(path, wanted)
-    return _read_delimited(path, SEPARATORS[suffix], wanted)
+    return read_delimited(path, SEPARATORS[suffix], wanted, str(path))
 
 
 def _read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
@@ -193,7 +194,7 @@ def _read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
         ) from error
     try:
         present = parquet.read_schema(path).names
-        _require_columns(present, wanted, str(path))
+        require_columns(present, wanted, str(path))
         names = list(dict.fromkeys(wanted.values()))
         # Without what pandas notes about its index: a column stays a column.
         table = parquet.read_table(path, columns=names)
@@ -203,30 +204,34 @@ def _read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
         raise MalformedFileError(f"{path} cannot be read: {error}") from error
 
 
-def _read_delimited(
-    path: pathlib.Path, separator: str, wanted: dict[str, str]
+def read_delimited(
+    source: pathlib.Path | bytes, separator: str, wanted: dict[str, str], name: str
 ) -> pd.DataFrame:
     """Reads the wanted columns of a CSV or TSV file.
 
     All columns are parsed, since pandas passes over a row with too many fields where
     it is to leave columns out.
+
+    Args:
+        source: The file, or what it holds.
+        separator: What stands between two fields.
+        wanted: The names of columns, by argument of `read_interactions`.
+        name: What errors call the file.
     """
     numbers = {wanted["time_column"], wanted.get("rating_column")}
+
+    def read(**options: Any) -> pd.DataFrame:
+        file: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+        return pd.read_csv(file, sep=separator, index_col=False, **options)
+
     try:
-        present = list(pd.read_csv(path, sep=separator, nrows=0, index_col=False))
-        _require_columns(present, wanted, str(path))
-        types: dict[Any, Any] = {name: str for name in present if name not in numbers}
+        present = list(read(nrows=0))
+        require_columns(present, wanted, name)
+        types: dict[Any, Any] = {key: str for key in present if key not in numbers}
         with warnings.catch_warnings():
             # This is how pandas says that it cuts off fields that no column is for.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path,
-                sep=separator,
-                dtype=types,
-                index_col=False,
-                keep_default_na=False,
-                low_memory=False,
-            )
+            table = read(dtype=types, keep_default_na=False, low_memory=False)
     except (
         EOFError,
         UnicodeDecodeError,
@@ -236,9 +241,9 @@ def _read_delimited(
         pd.errors.ParserWarning,
         zlib.error,
     ) as error:
-        raise MalformedFileError(f"{path} cannot be read: {error}") from error
-    for name in {wanted["user_column"], wanted["item_column"]} - numbers:
-        table[name] = _parse_integers(table[name])
+        raise MalformedFileError(f"{name} cannot be read: {error}") from error
+    for column in {wanted["user_column"], wanted["item_column"]} - numbers:
+        table[column] = _parse_integers(table[column])
     return table
 
 
@@ -250,7 +255,12 @@ def _parse_integers(column: pd.Series) -> pd.Series:
     return pd.Series(texts.astype(np.int64).to_numpy()[codes], name=column.name)
 
 
-def _to_ids(column: pd.Series) -> pd.Series:
+def without_categories(table: pd.DataFrame) -> pd.DataFrame:
+    """Gives columns of a categorical type that of their values."""
+    return table.astype(dict.fromkeys(table.select_dtypes("category"), object))
+
+
+def to_ids(column: pd.Series) -> pd.Series:
     """Checks that a column holds integers or strings, and gives it a plain type."""
     kind = _require_present(column)
     if kind == "integer":
@@ -270,7 +280,7 @@ def _to_ratings(column: pd.Series) -> pd.Series:
     return ratings
 
 
-def _to_seconds(column: pd.Series) -> pd.Series:
+def to_seconds(column: pd.Series) -> pd.Series:
     """Turns a column of times into integers, of seconds unless they were integers."""
     kind = _require_present(column)
     if kind == "integer":
@@ -281,7 +291,7 @@ def _to_seconds(column: pd.Series) -> pd.Series:
         if is_integer.iloc[0]:
             _require(is_integer, column, "an integer, as in the rows before it")
             return column.astype(np.int64)
-        is_date = column.str.match(_DATE)
+        is_date = column.str.match(DATE)
         times = pd.to_datetime(
             column.where(is_date), format="ISO8601", utc=True, errors="coerce"
         )

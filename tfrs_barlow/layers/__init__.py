@@ -25,8 +25,10 @@ from tfrs_barlow.layers.encoders import (
     AttentionPoolingEncoder,
     ConvolutionEncoder,
     GRUEncoder,
+    HashedEmbedding,
     MeanPoolingEncoder,
     SequenceEncoder,
+    TableMemory,
     TransformerEncoder,
 )
 from tfrs_barlow.layers.projector import Projector
@@ -36,6 +38,7 @@ __all__ = [
     "ByLength",
     "ConvolutionEncoder",
     "GRUEncoder",
+    "HashedEmbedding",
     "MeanPoolingEncoder",
     "Projector",
     "RandomChoice",
@@ -50,6 +53,7 @@ __all__ = [
     "SequenceEncoder",
     "Sequential",
     "SwapNoise",
+    "TableMemory",
     "TimeIntervalCrop",
     "TimeIntervalInsert",
     "TimeIntervalMask",

@@ -5,6 +5,8 @@ TensorFlow has operations for most of it. These take a half to a tenth of their 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 from tf_keras.src.utils import control_flow_util
 
@@ -38,13 +40,29 @@ def _ranks_by_counting(keys: tf.Tensor) -> tf.Tensor:
     length = tf.shape(keys)[0]
     numbers = tf.range(length)[:, tf.newaxis]
 
-    def step(number: tf.Tensor, ranks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Of two equal keys the one with the lower number counts for the other.
-        earlier = tf.cast(number < numbers, keys.dtype)
-        return number + 1, ranks + tf.cast(keys[number] > keys - earlier, tf.int32)
+    def count(is_before: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        return tf.while_loop(
+            lambda number, _: number < length,
+            lambda number, ranks: (
+                number + 1,
+                ranks + tf.cast(is_before(number), tf.int32),
+            ),
+            [0, tf.zeros_like(keys, tf.int32)],
+        )[1]
 
-    start = tf.zeros_like(keys, tf.int32)
-    return tf.transpose(tf.while_loop(lambda n, _: n < length, step, [0, start])[1])
+    def count_with_equal_keys() -> tf.Tensor:
+        # Of two equal keys the one with the lower number counts for the other.
+        return count(
+            lambda number: keys[number] > keys - tf.cast(number < numbers, keys.dtype)
+        )
+
+    ranks = count(lambda number: keys[number] > keys)
+    # If no two keys are equal, the ranks are the numbers from 0 on.
+    are_different = tf.reduce_all(
+        tf.reduce_sum(ranks, axis=0) == length * (length - 1) // 2
+    )
+    ranks = tf.cond(are_different, lambda: ranks, count_with_equal_keys)
+    return tf.transpose(ranks)
 
 
 def inverse_permutations(permutations: tf.Tensor) -> tf.Tensor:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import abc
-import numbers
+import logging
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfrs_barlow.data.vocabulary import (
@@ -14,12 +13,21 @@ from tfrs_barlow.data.vocabulary import (
     OUT_OF_VOCABULARY_ID,
     PADDING_ID,
 )
+from tfrs_barlow.layers.encoders.arguments import checked_integer, checked_rate
+from tfrs_barlow.layers.encoders.hashed_embedding import HashedEmbedding
+from tfrs_barlow.layers.encoders.item_embedding import ItemEmbedding
 from tfrs_barlow.layers.encoders.pooling import (
     DECAYS,
     POOLING_NAMES,
     POOLINGS,
     AttentionPooling,
 )
+from tfrs_barlow.layers.encoders.table_memory import OPTIMIZERS, TableMemory
+
+_LOGGER = logging.getLogger(__name__)
+
+# A table of so many bytes is announced before it is allocated.
+_WORTH_MENTIONING = 2**30
 
 
 class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
@@ -43,9 +51,9 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
     the pooled states. `MeanPoolingEncoder` is the smallest example.
 
     Attributes:
-        item_embedding: The `tf.keras.layers.Embedding` that ids are looked up in, to
-            share with a candidate tower or to start one from; None without a
-            vocabulary.
+        item_embedding: The `tf.keras.layers.Embedding` or, given `hash_buckets`, the
+            `HashedEmbedding` that ids are looked up in, to share with a candidate tower
+            or to start one from; None without a vocabulary.
         causal: Whether a state knows the items up to its own alone.
 
     Example:
@@ -69,6 +77,7 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
         output_dim: int = 128,
         dropout: float = 0.0,
         pooling: str = "mean",
+        hash_buckets: int | None = None,
         **kwargs: Any,
     ) -> None:
         """Initializes the encoder.
@@ -84,6 +93,9 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
             pooling: What becomes of the states of the real items: `"mean"`; `"last"`
                 for the state of the most recent one; or `"attention"` for several
                 means with learned weights, side by side.
+            hash_buckets: The rows of the item table where it is to have fewer than ids,
+                for vocabularies of millions: see `HashedEmbedding`. None for a row for
+                each id. All encoders take it.
             **kwargs: The arguments of `tf.keras.layers.Layer`.
 
         Raises:
@@ -96,20 +108,16 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
             )
         self.embedding_dim = checked_integer("embedding_dim", embedding_dim)
         self.output_dim = checked_integer("output_dim", output_dim)
-        self.dropout = _checked_rate("dropout", dropout)
+        self.dropout = checked_rate("dropout", dropout)
         self.pooling = pooling
+        self.hash_buckets = hash_buckets
         self.vocabulary_size: int | None = None
         self.item_embedding: Any = None
         if vocabulary_size is not None:
             self.vocabulary_size = checked_integer(
                 "vocabulary_size", vocabulary_size, minimum=FIRST_ITEM_ID + 1
             )
-            self.item_embedding = tf.keras.layers.Embedding(
-                self.vocabulary_size,
-                self.embedding_dim,
-                dtype=self.dtype_policy,
-                name="item_embedding",
-            )
+            self.item_embedding = self._make_item_embedding(self.vocabulary_size)
         self._drop = tf.keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
         self._attention_pooling: Any = None
         if pooling == "attention":
@@ -146,6 +154,7 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
     def build(self, input_shape: Any) -> None:
         """Creates all weights: none depends on `input_shape`."""
         if self.item_embedding is not None:
+            self._announce_a_large_table()
             build_layer(self.item_embedding, [None, None])
         width = self.state_dim
         if self._attention_pooling is not None:
@@ -215,6 +224,33 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
         embeddings = self._drop(self.item_embedding(items), training=training)
         return self._head(self.encode(embeddings, mask, training)), items
 
+    def item_table_memory(
+        self, optimizer: str = "adam", items_per_step: int = 2 * 256 * 100
+    ) -> TableMemory:
+        """Estimates what training the item table takes, before it is allocated.
+
+        Args:
+            optimizer: `"sgd"`, `"adagrad"` or `"adam"`.
+            items_per_step: How many items a step looks up; by default two views of 256
+                histories of 100.
+
+        Returns:
+            The estimate, which prints as a line.
+
+        Raises:
+            ValueError: If the encoder has no vocabulary, or the optimizer is unknown.
+        """
+        if self.vocabulary_size is None:
+            raise ValueError(
+                f"{self.name!r} has no item table, since it has no vocabulary_size."
+            )
+        rows, width = self.vocabulary_size, self.embedding_dim
+        if self.hash_buckets is not None:
+            width //= self.item_embedding.num_hashes
+            items_per_step *= self.item_embedding.num_hashes
+            rows = self.hash_buckets
+        return TableMemory.estimate(rows, width, optimizer, items_per_step)
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """Returns None: one embedding per sequence leaves nothing to mask."""
 
@@ -231,7 +267,29 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
             "output_dim": self.output_dim,
             "dropout": self.dropout,
             "pooling": self.pooling,
+            "hash_buckets": self.hash_buckets,
         }
+
+    def _announce_a_large_table(self) -> None:
+        if self.item_table_memory().table >= _WORTH_MENTIONING:
+            lines = (str(self.item_table_memory(optimizer)) for optimizer in OPTIMIZERS)
+            _LOGGER.warning(
+                "%s makes a large item table. What training will take, at its peak:\n"
+                "%s\nhash_buckets makes it smaller.",
+                self.name,
+                "\n".join(lines),
+            )
+
+    def _make_item_embedding(self, vocabulary_size: int) -> tf.keras.layers.Layer:
+        kwargs = {"dtype": self.dtype_policy, "name": "item_embedding"}
+        if self.hash_buckets is None:
+            return ItemEmbedding(vocabulary_size, self.embedding_dim, **kwargs)
+        return HashedEmbedding(
+            vocabulary_size,
+            self.embedding_dim,
+            num_buckets=self.hash_buckets,
+            **kwargs,
+        )
 
     def _read(
         self,
@@ -286,22 +344,6 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
         ids = tf.cast(ids, tf.int64)
         known = (ids >= 0) & (ids < self.vocabulary_size)
         return tf.where(known, ids, OUT_OF_VOCABULARY_ID)
-
-
-def checked_integer(name: str, value: Any, minimum: int = 1) -> int:
-    """Returns `value` as an int, or raises a ValueError that names the argument."""
-    if not isinstance(value, numbers.Integral) or value < minimum:
-        raise ValueError(
-            f"{name} must be an integer of {minimum} or more, but it is {value!r}."
-        )
-    return int(value)
-
-
-def _checked_rate(name: str, value: Any) -> float:
-    """Returns `value` as a float, or raises a ValueError that names the argument."""
-    if not isinstance(value, (int, float, np.floating)) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be a number in [0, 1), but it is {value!r}.")
-    return float(value)
 
 
 def build_layer(layer: tf.keras.layers.Layer, input_shape: Any) -> None:

@@ -6,11 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.encoders.base import (
-    SequenceEncoder,
-    build_layer,
-    checked_integer,
-)
+from tfrs_barlow.layers.encoders.arguments import checked_integer
+from tfrs_barlow.layers.encoders.base import SequenceEncoder, build_layer
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")

@@ -6,11 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.encoders.base import (
-    SequenceEncoder,
-    build_layer,
-    checked_integer,
-)
+from tfrs_barlow.layers.encoders.arguments import checked_integer
+from tfrs_barlow.layers.encoders.base import SequenceEncoder, build_layer
 
 # Keras' own epsilon of 1e-3 would outweigh the variance of fresh item embeddings,
 # 8e-4. Below 1e-5 Keras leaves its fused kernel, a third faster.

@@ -1,0 +1,34 @@
+"""An item table with a row for each item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+_DENSE_ROWS = 2**15
+"""The gradient of a table with at most so many rows is a tensor of its shape."""
+
+
+class ItemEmbedding(tf.keras.layers.Embedding):
+    """A `tf.keras.layers.Embedding` that costs less to train on several devices.
+
+    The gradient of a look-up is a row for each item that is looked up, also of the same
+    item again and again: two views of 1,024 histories of 100 items are 50 MiB at a
+    width of 64. Devices send all of these to each other. Of a small table the gradient
+    itself is less, and its sum over devices is no larger.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Looks items up, as `tf.keras.layers.Embedding` does."""
+        if self.input_dim > _DENSE_ROWS:
+            return super().call(inputs)
+        table = _with_dense_gradient(tf.convert_to_tensor(self.embeddings))
+        embeddings = tf.gather(table, tf.cast(inputs, tf.int32))
+        return tf.cast(embeddings, self.compute_dtype)
+
+
+@tf.custom_gradient
+def _with_dense_gradient(table: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Returns the table, whose gradient will not be one of slices."""
+    return tf.identity(table), tf.convert_to_tensor
