@@ -293,6 +293,18 @@ def test_a_damaged_backup_is_passed_over(tmp_path, caplog):
         fit_line(line(), tmp_path / "broken")
 
 
+def test_what_a_kill_left_of_a_backup_is_deleted(tmp_path):
+    fit(dual_encoder(), tmp_path)
+    folder = tmp_path / "chief"
+    complete = {path.name for path in folder.iterdir()}
+    # TensorFlow writes parts into a folder, and in there under names not theirs yet.
+    (folder / "ckpt-13_temp").mkdir()
+    (folder / "ckpt-13_temp" / "part-00000-of-00001.tempstate123").touch()
+    (folder / "ckpt-13.index.tempstate123").touch()
+    fit(dual_encoder(), tmp_path)
+    assert {path.name for path in folder.iterdir()} == complete
+
+
 @pytest.mark.parametrize("other", [lambda: line(units=2), pretraining])
 def test_the_backup_of_another_model_is_refused(other, tmp_path):
     fit_line(line(), tmp_path, steps=4)

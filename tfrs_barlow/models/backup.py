@@ -6,6 +6,7 @@ import collections
 import logging
 import math
 import pathlib
+import shutil
 import signal
 import tempfile
 import time
@@ -222,9 +223,11 @@ class Backup(tf.keras.callbacks.Callback):
         state = tf.train.get_checkpoint_state(str(self.folder))
         paths = state.all_model_checkpoint_paths if state else ()
         complete = tuple(f"{pathlib.Path(path).name}." for path in paths)
-        for file in sorted(self.folder.rglob("ckpt-*"), reverse=True):
-            if not file.name.startswith(complete):
-                file.rmdir() if file.is_dir() else file.unlink()
+        for path in self.folder.glob("ckpt-*"):
+            if path.name.startswith(complete):
+                continue
+            # TensorFlow writes into a folder first.
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _make_agree(strategy: tf.distribute.Strategy) -> Any:
