@@ -7,6 +7,7 @@ import tensorflow as tf
 import tfrs_barlow as tfrsb
 from tfrs_barlow.data import UserSequences
 from tfrs_barlow.evaluation.downstream_tasks import DownstreamTask
+from tfrs_barlow.evaluation.embedding import embed_users
 from tfrs_barlow.evaluation.fine_tuning import (
     FineTuningSettings,
     fine_tune_classifier,
@@ -14,6 +15,7 @@ from tfrs_barlow.evaluation.fine_tuning import (
     predict_classes,
     probe_next_item,
 )
+from tfrs_barlow.evaluation.linear_probe import LabelledEmbeddings, probe_predictions
 from tfrs_barlow.evaluation.next_item import LeaveOneOut
 
 SETTINGS = FineTuningSettings(
@@ -43,11 +45,13 @@ def encoder():
 @pytest.mark.parametrize(
     ("figures", "patience", "kept"),
     [
-        ([0.1, 0.3, 0.2, 0.2], 8, 2),
+        # The first figure is of the model as it was.
+        ([0.0, 0.1, 0.3, 0.2, 0.2], 8, 2),
+        ([0.4, 0.1, 0.3, 0.2, 0.2], 8, 0),
         # The first of equals.
-        ([0.3, 0.3, 0.2, 0.2], 8, 1),
-        # Two evaluations without a new best end it: the fourth is not seen.
-        ([0.3, 0.1, 0.2, 0.9], 2, 1),
+        ([0.0, 0.3, 0.3, 0.2, 0.2], 8, 1),
+        # Two evaluations without a new best end it: the last is not seen.
+        ([0.0, 0.3, 0.1, 0.2, 0.9], 2, 1),
     ],
 )
 def test_the_best_weights_are_kept(figures, patience, kept):
@@ -66,7 +70,7 @@ def test_the_best_weights_are_kept(figures, patience, kept):
         FineTuningSettings(steps=4, steps_per_evaluation=1, patience=patience),
     )
     assert curve == figures[: len(curve)]
-    assert len(curve) == (3 if patience == 2 else 4)
+    assert len(curve) == (4 if patience == 2 else 5)
     assert model.get_weights()[0].item() == kept
 
 
@@ -83,6 +87,21 @@ def test_a_classifier_learns_what_can_be_told():
         predict_classes(model, validation, length=8) == validation.labels
     )
     assert max(curve) == pytest.approx(accuracy)
+
+
+def test_a_classifier_starts_from_a_linear_probe():
+    train, validation = users(40, 0), users(40, 1)
+    embedded = [
+        LabelledEmbeddings(
+            embed_users(encoder(), task.histories, length=8), task.labels
+        )
+        for task in (train, validation)
+    ]
+    probed = probe_predictions(*embedded, embedded[1]).validation
+    _, curve = fine_tune_classifier(
+        encoder(), train, validation, num_classes=3, settings=SETTINGS
+    )
+    assert curve[0] == pytest.approx(np.mean(probed == validation.labels))
 
 
 def test_no_labelled_user_is_refused():
@@ -110,4 +129,4 @@ def test_a_probe_leaves_the_encoder_as_it_was():
     # It tells the kind of a user: the items of the other kind score less.
     logits = model(tf.constant([[3, 4, 5, 6, 7, 3, 4, 5]])).numpy()[0]
     assert logits[3:8].mean() > logits[8:].mean() + 0.3
-    assert len(curve) == 3
+    assert len(curve) == 4

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tfrs_barlow.evaluation import LabelledEmbeddings, linear_probe
+from tfrs_barlow.evaluation.linear_probe import probe_predictions, probe_weights
 
 
 def users(count, seed, noise=0.1, scale=1.0):
@@ -65,3 +66,20 @@ def test_bad_input_is_named():
     unlabelled = LabelledEmbeddings(good.embeddings, np.full(30, -1))
     with pytest.raises(ValueError, match="test users must have labels"):
         linear_probe(good, good, unlabelled)
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2], [0, 2], [1]], ids=str)
+def test_its_weights_predict_what_it_predicts(classes):
+    """Among five classes, of which the training users are of some."""
+    parts = []
+    for seed, count in enumerate([60, 60, 200]):
+        part = users(count, seed, noise=0.5, scale=100.0)
+        kept = np.isin(part.labels, classes)
+        parts.append(LabelledEmbeddings(part.embeddings[kept], part.labels[kept]))
+    train, validation, test = parts
+    weights = probe_weights(train, validation, num_classes=5)
+    standardised = (test.embeddings - weights.mean) / weights.scale
+    logits = standardised @ weights.kernel + weights.bias
+    assert logits.shape == (len(test.labels), 5)
+    predicted = probe_predictions(train, validation, test).test
+    np.testing.assert_array_equal(logits.argmax(axis=1), predicted)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfrs_barlow.data import UserSequences, training_batches
 from tfrs_barlow.evaluation.downstream_tasks import DownstreamTask
 from tfrs_barlow.evaluation.embedding import embed_users
+from tfrs_barlow.evaluation.linear_probe import LabelledEmbeddings, probe_weights
 from tfrs_barlow.evaluation.next_item import (
     LeaveOneOut,
     evaluate_dual_encoder,
@@ -58,7 +59,7 @@ def fit_and_keep_best(
         settings: How to train.
 
     Returns:
-        The figure after every `steps_per_evaluation`.
+        The figure before the first step, and after every `steps_per_evaluation`.
     """
     keep_best = _KeepBest(evaluate, settings.patience)
     model.fit(
@@ -81,6 +82,10 @@ def fine_tune_classifier(
 ) -> tuple[tf.keras.Model, list[float]]:
     """Trains an encoder with a linear softmax on top.
 
+    The softmax starts from a linear probe of the encoder as it is: from a random one,
+    the first steps would distort what the encoder has learned (Kumar et al. 2022,
+    Fine-Tuning can Distort Pretrained Features, arXiv 2202.10054).
+
     Args:
         encoder: From item ids `[batch, length]` to `[batch, dim]`; it is changed.
         train: The users whose labels are known.
@@ -90,7 +95,7 @@ def fine_tune_classifier(
 
     Returns:
         The model, from item ids to `[batch, num_classes]` logits, and the accuracy on
-        the validation users as training went on.
+        the validation users, first that of the probe, then as training went on.
 
     Raises:
         ValueError: If `train` or `validation` has no user.
@@ -98,7 +103,7 @@ def fine_tune_classifier(
     for name, task in (("train", train), ("validation", validation)):
         if len(task.labels) == 0:
             raise ValueError(f"{name} must have a user with a label, but has none.")
-    model = _with_linear_softmax(encoder, num_classes, settings)
+    model = _with_probe(encoder, train, validation, num_classes, settings)
     rows = (train.histories.to_dense(settings.length), train.labels)
     batches = tf.data.Dataset.from_tensor_slices(rows)
     batches = batches.shuffle(len(train.labels), seed=settings.seed).repeat()
@@ -136,7 +141,7 @@ def fine_tune_retrieval(
         settings: How to train.
 
     Returns:
-        NDCG@10 on the validation users as training went on.
+        NDCG@10 on the validation users, as the model was and as training went on.
     """
 
     def ndcg() -> float:
@@ -187,7 +192,7 @@ def probe_next_item(
 
 
 class _KeepBest(tf.keras.callbacks.Callback):
-    """Evaluates after each epoch, and ends with the weights of the best one.
+    """Evaluates before and after each epoch, and ends with the best weights.
 
     `tf.keras.callbacks.EarlyStopping` restores them only if it has stopped the run.
     """
@@ -199,7 +204,13 @@ class _KeepBest(tf.keras.callbacks.Callback):
         self._patience = patience
         self._best_weights: list[npt.NDArray] = []
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._look()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._look()
+
+    def _look(self) -> None:
         figure = self._evaluate()
         if not self.curve or figure > max(self.curve):
             self._best_weights = self.model.get_weights()
@@ -209,6 +220,37 @@ class _KeepBest(tf.keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.model.set_weights(self._best_weights)
+
+
+def _with_probe(
+    encoder: tf.keras.layers.Layer,
+    train: DownstreamTask,
+    validation: DownstreamTask,
+    num_classes: int,
+    settings: FineTuningSettings,
+) -> tf.keras.Model:
+    """Returns an encoder with a linear softmax that starts from a probe of it."""
+    probe = probe_weights(
+        *(
+            LabelledEmbeddings(
+                embed_users(encoder, task.histories, length=settings.length),
+                task.labels,
+            )
+            for task in (train, validation)
+        ),
+        num_classes=num_classes,
+    )
+    softmax = tf.keras.layers.Dense(num_classes)
+    model = tf.keras.Sequential(
+        [
+            encoder,
+            tf.keras.layers.Normalization(mean=probe.mean, variance=probe.scale**2),
+            softmax,
+        ]
+    )
+    model.build([None, settings.length])
+    softmax.set_weights([probe.kernel, probe.bias])
+    return _compiled(model, settings)
 
 
 def _with_linear_softmax(
@@ -223,6 +265,10 @@ def _with_linear_softmax(
             tf.keras.layers.Dense(num_classes),
         ]
     )
+    return _compiled(model, settings)
+
+
+def _compiled(model: tf.keras.Model, settings: FineTuningSettings) -> tf.keras.Model:
     model.compile(
         tf.keras.optimizers.Adam(settings.learning_rate),
         tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),

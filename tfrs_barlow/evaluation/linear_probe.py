@@ -9,6 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import linear_model, metrics, pipeline, preprocessing
 
+PENALTIES = (0.001, 0.01, 0.1, 1.0)
+"""The inverse strengths of a penalty that probes choose from."""
+
+_UNSEEN = 10.0
+"""So much less than the others is the logit of a class without a training user."""
+
 
 class LabelledEmbeddings(NamedTuple):
     """Embeddings of some users, and what is to be predicted of them.
@@ -41,7 +47,7 @@ def linear_probe(
     validation: LabelledEmbeddings,
     test: LabelledEmbeddings,
     *,
-    penalties: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
+    penalties: Sequence[float] = PENALTIES,
 ) -> ProbeFigures:
     """Fits logistic regressions to frozen embeddings and reports the best one.
 
@@ -100,7 +106,7 @@ def probe_predictions(
     validation: LabelledEmbeddings,
     test: LabelledEmbeddings,
     *,
-    penalties: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
+    penalties: Sequence[float] = PENALTIES,
 ) -> ProbePredictions:
     """Fits probes as `linear_probe` does and returns what the best one predicts."""
     parts = {"train": train, "validation": validation, "test": test}
@@ -113,15 +119,66 @@ def probe_predictions(
             np.full_like(test.labels, only),
             penalty=float("nan"),
         )
+    best, penalty = _best_probe(train, validation, penalties)
+    return ProbePredictions(
+        best.predict(validation.embeddings), best.predict(test.embeddings), penalty
+    )
+
+
+class ProbeWeights(NamedTuple):
+    """A probe as a linear map: `(embeddings - mean) / scale @ kernel + bias`.
+
+    Attributes:
+        mean: `[dim]`
+        scale: `[dim]`
+        kernel: `[dim, num_classes]`
+        bias: `[num_classes]`, low for classes that no training user is of.
+    """
+
+    mean: npt.NDArray
+    scale: npt.NDArray
+    kernel: npt.NDArray
+    bias: npt.NDArray
+
+
+def probe_weights(
+    train: LabelledEmbeddings,
+    validation: LabelledEmbeddings,
+    *,
+    num_classes: int,
+    penalties: Sequence[float] = PENALTIES,
+) -> ProbeWeights:
+    """Fits probes as `linear_probe` does and returns the weights of the best one."""
+    train = _labelled("train", train)
+    validation = _labelled("validation", validation)
+    known = np.unique(train.labels)
+    kernel = np.zeros([train.embeddings.shape[1], num_classes])
+    bias = np.full(num_classes, -_UNSEEN)
+    bias[known] = 0
+    if len(known) == 1:
+        scaler = preprocessing.StandardScaler().fit(train.embeddings)
+        return ProbeWeights(scaler.mean_, scaler.scale_, kernel, bias)
+    best, _ = _best_probe(train, validation, penalties)
+    scaler, regression = best
+    # Of two classes there is one row: how much more likely the second one is.
+    fitted = known[1:] if len(known) == 2 else known
+    kernel[:, fitted] = regression.coef_.T
+    bias[fitted] = regression.intercept_
+    return ProbeWeights(scaler.mean_, scaler.scale_, kernel, bias)
+
+
+def _best_probe(
+    train: LabelledEmbeddings,
+    validation: LabelledEmbeddings,
+    penalties: Sequence[float],
+) -> tuple[pipeline.Pipeline, float]:
+    """Returns the probe that is the best on the validation users, and its penalty."""
     probes = {penalty: _fit(train, penalty) for penalty in penalties}
     penalty = max(
         penalties,
         key=lambda penalty: probes[penalty].score(*validation),
     )
-    best = probes[penalty]
-    return ProbePredictions(
-        best.predict(validation.embeddings), best.predict(test.embeddings), penalty
-    )
+    return probes[penalty], penalty
 
 
 def _labelled(name: str, part: LabelledEmbeddings) -> LabelledEmbeddings:
