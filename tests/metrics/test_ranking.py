@@ -96,6 +96,26 @@ def test_accuracy_by_hand():
     assert result(MRR(3), *RANKS_1_2_4) == pytest.approx((1 + 1 / 2) / 3)
 
 
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_accuracy_agrees_with_ranx(k):
+    """An independent implementation, on random scores."""
+    ranx = pytest.importorskip("ranx")
+    scores = RNG.permuted(np.tile(np.arange(40.0), (300, 1)), axis=1)
+    labels = RNG.integers(3, 40, 300)
+    relevant = {f"user {user}": {str(item): 1} for user, item in enumerate(labels)}
+    ranked = {
+        f"user {user}": {str(item): row[item] for item in range(3, 40)}
+        for user, row in enumerate(scores)
+    }
+    expected = ranx.evaluate(
+        ranx.Qrels(relevant),
+        ranx.Run(ranked),
+        [f"{name}@{k}" for name in ("hit_rate", "ndcg", "mrr")],
+    )
+    for metric, name in ((HitRate(k), "hit_rate"), (NDCG(k), "ndcg"), (MRR(k), "mrr")):
+        assert result(metric, labels, scores) == pytest.approx(expected[f"{name}@{k}"])
+
+
 # The lists of two: [4, 6], [4, 6], [3] as nothing else is left, and none.
 RECOMMENDED = [
     [9, 9, 9, 0.1, 0.9, 0.2, 0.3, -1],
