@@ -1,6 +1,7 @@
 """The MovieLens readers: exact on good files, and precise about bad ones."""
 
 import pathlib
+import warnings
 
 import pandas as pd
 import pytest
@@ -314,6 +315,95 @@ def test_says_which_csv_file_is_missing(tmp_path: pathlib.Path, name: str) -> No
     (_write_csv(tmp_path) / name).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name} does not exist.*movieId,"):
         read_movielens_csv(tmp_path)
+
+
+_READERS = {
+    "dat": (_write_dat, read_movielens_1m, (_DAT_RATINGS, _DAT_MOVIES), 1),
+    "csv": (_write_csv, read_movielens_csv, (_CSV_RATINGS, _CSV_MOVIES), 2),
+}
+
+
+def _insert(content: bytes, position: int, *lines: bytes) -> bytes:
+    parts = content.splitlines(keepends=True)
+    parts[position:position] = [line + b"\n" for line in lines]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "bad", [b"1", b"", b"\r1", b"1\r2\r3", b"a::b::c::d", b"\xff\0", b'"1,2'], ids=repr
+)
+@pytest.mark.parametrize("position", [0, 1, 2], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("kind", ["dat", "csv"])
+def test_malformed_lines_are_left_out_on_request(
+    tmp_path: pathlib.Path, kind: str, bad: bytes, position: int
+) -> None:
+    write, read, (ratings, movies), first = _READERS[kind]
+    expected = read(write(tmp_path, ratings, movies))
+    position = min(position + first - 1, len(ratings.splitlines()))
+    write(
+        tmp_path,
+        _insert(ratings, position, bad, bad) + bad,
+        _insert(movies, position, bad),
+    )
+    with pytest.warns(UserWarning) as caught:
+        log = read(tmp_path, on_malformed="skip")
+    # Without a line break at its end nothing is no line.
+    counts = {"movies": 1, "ratings": 2 + bool(bad)}
+    parts = [
+        f"{count} of {tmp_path / name}.{kind} (the first is line {position + 1})"
+        for name, count in counts.items()
+    ]
+    assert [str(warning.message) for warning in caught] == [
+        f"Left out malformed lines: {', '.join(parts)}."
+    ]
+    assert caught[0].filename == __file__
+    pd.testing.assert_frame_equal(log.interactions, expected.interactions)
+    pd.testing.assert_frame_equal(log.items, expected.items)
+
+
+def test_load_movielens_leaves_malformed_lines_out(tmp_path: pathlib.Path) -> None:
+    _write_csv(tmp_path, _CSV_RATINGS + b"cut,off")
+    _write_dat(tmp_path, b"::\n" + _DAT_RATINGS)
+    for dataset, rows in (("ml-20m", 2), ("ml-1m", 3)):
+        with pytest.warns(UserWarning, match="1 of .*ratings") as caught:
+            log = load_movielens(dataset, tmp_path, on_malformed="skip")
+        assert len(log.interactions) == rows
+        assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("kind", ["dat", "csv"])
+def test_nothing_left_out_is_no_warning(tmp_path: pathlib.Path, kind: str) -> None:
+    write, read, (ratings, movies), _ = _READERS[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(write(tmp_path, ratings, movies), on_malformed="skip")
+
+
+@pytest.mark.parametrize("name", ["ratings", "movies"])
+@pytest.mark.parametrize("kind", ["dat", "csv"])
+def test_refuses_a_file_of_malformed_lines_only(
+    tmp_path: pathlib.Path, kind: str, name: str
+) -> None:
+    write, read, (ratings, movies), first = _READERS[kind]
+    path = write(tmp_path, ratings, movies) / f"{name}.{kind}"
+    header = path.read_bytes().splitlines(keepends=True)[: first - 1]
+    path.write_bytes(b"".join([*header, b"bad\n", b"bad\n"]))
+    with pytest.raises(
+        MalformedFileError, match=f"{name}.{kind}, line {first + 2}: .* the end of"
+    ):
+        read(tmp_path, on_malformed="skip")
+
+
+def test_another_header_is_refused_whatever_is_asked(tmp_path: pathlib.Path) -> None:
+    folder = _write_csv(tmp_path, b"a,b,c,d\n1,2,3.0,4\n")
+    with pytest.raises(MalformedFileError, match=r"ratings\.csv, line 1: expected"):
+        read_movielens_csv(folder, on_malformed="skip")
+
+
+def test_refuses_another_way_with_malformed_lines(tmp_path: pathlib.Path) -> None:
+    for read in (read_movielens_1m, read_movielens_csv):
+        with pytest.raises(ValueError, match=r"on_malformed must be .* it is 'ignore'"):
+            read(tmp_path, on_malformed="ignore")  # type: ignore[arg-type]
 
 
 @settings(

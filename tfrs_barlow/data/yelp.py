@@ -12,17 +12,21 @@ import os
 import pathlib
 import re
 import tarfile
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from typing import IO, Any, Literal, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.malformed import MalformedFileError, malformed_line
+from tfrs_barlow.data.malformed import (
+    MalformedFileError,
+    MalformedLines,
+    OnMalformed,
+    malformed_line,
+)
 
 _REVIEWS = "yelp_academic_dataset_review.json"
 _BUSINESSES = "yelp_academic_dataset_business.json"
@@ -105,7 +109,7 @@ def read_yelp(
     min_rating: float | None = None,
     since: str | None = None,
     until: str | None = None,
-    on_malformed: Literal["raise", "skip"] = "raise",
+    on_malformed: OnMalformed = "raise",
 ) -> InteractionLog:
     """Reads the reviews and businesses of the Yelp academic data set.
 
@@ -159,12 +163,8 @@ def read_yelp(
         [('Pubs', 'Food')]
     """
     selection = _check_selection(min_rating, since, until)
-    if on_malformed not in ("raise", "skip"):
-        raise ValueError(
-            f"on_malformed must be 'raise' or 'skip', but it is {on_malformed!r}."
-        )
+    malformed = MalformedLines(on_malformed)
     tables: dict[str, pd.DataFrame] = {}
-    left_out: list[str] = []
     with contextlib.closing(_open_files(pathlib.Path(data_dir_or_archive))) as files:
         for file in files:
             if file.name in tables:
@@ -172,17 +172,11 @@ def read_yelp(
                     f"{data_dir_or_archive} must hold {file.name} once, but it holds "
                     f"it twice; the second is {file.source}."
                 )
-            skipped: list[int] | None = [] if on_malformed == "skip" else None
             if file.name == _REVIEWS:
-                tables[file.name] = _read_reviews(file, selection, skipped)
+                tables[file.name] = _read_reviews(file, selection, malformed)
             else:
-                tables[file.name] = _read_businesses(file, skipped)
-            if skipped:
-                left_out.append(
-                    f"{len(skipped)} of {file.source} (the first is line {skipped[0]})"
-                )
-    if left_out:
-        warnings.warn(f"Left out malformed lines: {', '.join(left_out)}.", stacklevel=2)
+                tables[file.name] = _read_businesses(file, malformed)
+    malformed.warn()
     if tables[_REVIEWS].empty:
         raise ValueError(
             f"{data_dir_or_archive} must hold a review within the bounds, but it holds "
@@ -360,14 +354,14 @@ def _refusing_damage(source: str) -> Iterator[None]:
 
 
 def _read_reviews(
-    file: _File, selection: _Selection, skipped: list[int] | None
+    file: _File, selection: _Selection, malformed: MalformedLines
 ) -> pd.DataFrame:
     """Reads the reviews that `selection` keeps.
 
     Args:
         file: The file.
         selection: Which reviews to keep.
-        skipped: Takes the numbers of the malformed lines; None raises at the first.
+        malformed: Takes the malformed lines.
     """
     if selection.min_rating is None:
         form = f"{_REVIEW_FORM} (stars may be absent)"
@@ -385,7 +379,7 @@ def _read_reviews(
             raise ValueError("no stars, which min_rating needs")
         return review
 
-    for review in _parse_lines(file, parse, form, skipped):
+    for review in _parse_lines(file, parse, form, malformed):
         if selection.keeps(review):
             # A reference to the one string of each id, not a string per review.
             users.append(ids.setdefault(review.user_id, review.user_id))
@@ -400,7 +394,7 @@ def _read_reviews(
     return table
 
 
-def _read_businesses(file: _File, skipped: list[int] | None) -> pd.DataFrame:
+def _read_businesses(file: _File, malformed: MalformedLines) -> pd.DataFrame:
     """Reads all businesses; see `_read_reviews`."""
     ids: set[str] = set()
 
@@ -413,7 +407,7 @@ def _read_businesses(file: _File, skipped: list[int] | None) -> pd.DataFrame:
 
     form = f"{_BUSINESS_FORM}, each business_id once"
     return pd.DataFrame(
-        list(_parse_lines(file, parse, form, skipped)),
+        list(_parse_lines(file, parse, form, malformed)),
         columns=["item_id", "title", "categories"],
     )
 
@@ -422,7 +416,7 @@ def _parse_lines(
     file: _File,
     parse: Callable[[str], _Row],
     form: str,
-    skipped: list[int] | None,
+    malformed: MalformedLines,
 ) -> Iterator[_Row]:
     """Parses a file line by line.
 
@@ -430,7 +424,7 @@ def _parse_lines(
         file: The file.
         parse: Turns a line into a row, and raises an error if it cannot.
         form: The form of a line.
-        skipped: Takes the numbers of the malformed lines; None raises at the first.
+        malformed: Takes the malformed lines.
 
     Raises:
         MalformedFileError: If a line is malformed, or if there is no row.
@@ -443,9 +437,7 @@ def _parse_lines(
             row = parse(line.decode())
         # JSON that is nested too deep is a RecursionError.
         except (KeyError, RecursionError, ValueError) as error:
-            if skipped is None:
-                raise malformed_line(file.source, number, line, form) from error
-            skipped.append(number)
+            malformed.add(file.source, number, line, form, error)
             continue
         is_empty = False
         yield row
