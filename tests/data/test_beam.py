@@ -192,14 +192,19 @@ class TestErrors:
         ("content", "error", "message"),
         [
             ("u,i,t\n1,2,3\n1,2\n", ValueError, r"log.csv, rows .* byte 0: column 't'"),
-            ("u,i,t\n1,2,3,4\n", MalformedFileError, r"log.csv cannot be read"),
+            ("u,i,t\n1,2,3,4\n", MalformedFileError, r"log.csv, line 2: expected"),
             ("u,i,t\n1,2,x\n", ValueError, r"log.csv, .* row 0: expected an ISO date"),
             ("u,i,when\n1,2,3\n", ValueError, r"time_column must name a column of .*"),
             ("u,i,t\n", ValueError, "the log must hold at least one row"),
             (
                 "u,i,t\n" + "1,2,3\n" * 100 + "1,2,2026-01-01\n" * 100,
                 ValueError,
-                "all integers or all dates|expected an integer, as in the rows before",
+                "all integers or all dates|expected an integer, as in other rows",
+            ),
+            (
+                "u,i,t\n" + "1,2,3\n" * 200 + "1,2,3,4\n",
+                MalformedFileError,
+                r"log.csv, its first line and what follows byte \d+, line \d+: expec",
             ),
         ],
     )

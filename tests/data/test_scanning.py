@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfrs_barlow.data import (
+    MalformedFileError,
     Vocabulary,
     build_sequences,
     generate_synthetic_log,
@@ -97,6 +98,22 @@ def test_bytes_that_are_no_text(tmp_path, polars):
     path = tmp_path / "log.csv"
     path.write_bytes(b"u,i,t\n\xe9,2,3\n")
     assert outcome(scan_sequences, path, **COLUMNS) == outcome(by_pandas, path)
+
+
+def test_malformed_lines_are_left_out_on_request(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("u,i,t\n1,2,3\n1,2,soon\n1,2,3,4\n2,3,4\n")
+    with pytest.raises(
+        MalformedFileError, match=r"log\.csv, line 4: expected 3 fields"
+    ):
+        scan_sequences(path, **COLUMNS)
+    with pytest.warns(UserWarning, match="2 of .* line 3") as caught:
+        found = outcome(scan_sequences, path, **COLUMNS, on_malformed="skip")
+    assert caught[0].filename == __file__
+    path.write_text("u,i,t\n1,2,3\n2,3,4\n")
+    assert found == outcome(scan_sequences, path, **COLUMNS, on_malformed="skip")
+    with pytest.raises(ValueError, match=r"on_malformed must be .* it is 'ignore'"):
+        scan_sequences(path, **COLUMNS, on_malformed="ignore")
 
 
 FIELD = st.text('0123 -+a",\n\té', max_size=3)

@@ -3,8 +3,11 @@
 import datetime
 import gzip
 import importlib.util
+import itertools
 import pathlib
+import re
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -402,29 +405,217 @@ def test_reads_dates_out_of_a_file(tmp_path: pathlib.Path) -> None:
     assert log.interactions["timestamp"].tolist() == [1546387200, 1546456309]
 
 
-@pytest.mark.parametrize("row", ["ann,7,5,6", '"ann,7,5', 'ann,7,5,6,7\n"'], ids=repr)
+@pytest.mark.parametrize(
+    "row",
+    [b"ann,7,5,6", b'"ann,7,5', b'ann,7,5,6,7\n"', b"Jos\xe9,7,5", b"\xed\xa0\x80,7,5"],
+    ids=repr,
+)
 @pytest.mark.parametrize("position", [1, 2], ids=["first", "later"])
-def test_refuses_a_row_with_fields_too_many_or_an_open_quote(
-    tmp_path: pathlib.Path, row: str, position: int
+@pytest.mark.parametrize("line_break", [b"\n", b"\r\n", b"\r"], ids=repr)
+def test_names_the_line_that_cannot_be_parsed(
+    tmp_path: pathlib.Path, row: bytes, position: int, line_break: bytes
 ) -> None:
-    lines = ["who,what,when", "bob,1,2", "cat,1,2"]
+    lines = [b"who,what,when", b"bob,1,2", b"cat,1,2"]
     lines.insert(position, row)
-    with pytest.raises(MalformedFileError, match=r"log\.csv cannot be read"):
-        _read_text(tmp_path, "\n".join(lines) + "\n")
+    (tmp_path / "log.csv").write_bytes(line_break.join(lines) + line_break)
+    with pytest.raises(MalformedFileError, match=rf"log\.csv, line {position + 1}: "):
+        _read(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize("header", [b'who,what,"when', b"who,what,when,\xe9"], ids=repr)
+@pytest.mark.parametrize("way", ["raise", "skip"])
+def test_refuses_names_of_columns_that_cannot_be_parsed(
+    tmp_path: pathlib.Path, header: bytes, way: str
+) -> None:
+    (tmp_path / "log.csv").write_bytes(header + b"\nann,7,5,6\n")
+    with pytest.raises(MalformedFileError, match=r"log\.csv, line 1: "):
+        _read(tmp_path / "log.csv", on_malformed=way)
+
+
+def test_says_how_many_fields_there_should_be(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(
+        MalformedFileError, match=r"log\.csv, line 3: expected 3 fields .*'ann,7,5,6'"
+    ):
+        _read_text(tmp_path, "who,what,when\nbob,1,2\nann,7,5,6\n")
 
 
 def test_refuses_a_row_with_fields_too_few(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match=r"'when' must not have missing .* row 1 "):
+    missing = "must not have missing values"
+    with pytest.raises(MalformedFileError, match=rf"line 3: column 'when' {missing}"):
         _read_text(tmp_path, "who,what,when\nann,7,5\nbob,9\n")
-    with pytest.raises(ValueError, match=r"'who' must not have missing .* row 1 "):
+    with pytest.raises(MalformedFileError, match=rf"line 3: column 'who' {missing}"):
         _read_text(tmp_path, "when,what,who\n1,7,5\n2,9\n3,8,5\n")
+
+
+@pytest.mark.parametrize("bad", ["5.5", "5.0", "1e3", "True", "x", ""])
+@pytest.mark.parametrize("others", ["7", "+7", "-0", " 007 ", "2019-01-02"])
+def test_names_the_line_of_a_time_that_is_none(
+    tmp_path: pathlib.Path, bad: str, others: str
+) -> None:
+    text = f"who,what,when\nann,7,{others}\nbob,9,{bad}\ncat,9,{others}\n"
+    with pytest.raises(MalformedFileError, match=r"log\.csv, line 3: column 'when'"):
+        _read_text(tmp_path, text)
+
+
+def test_names_the_line_of_a_rating_that_is_none(tmp_path: pathlib.Path) -> None:
+    for bad, line in (("4\nTrue", 3), ("4.5\nNA", 3), ("True\nFalse", 2)):
+        rows = "".join(f"ann,7,5,{rating}\n" for rating in bad.split("\n"))
+        with pytest.raises(MalformedFileError, match=rf"line {line}: column 'stars'"):
+            _read_text(tmp_path, "who,what,when,stars\n" + rows, rating_column="stars")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('who,what,when\n\n"ann\nor bob",1,5\n  \nbob,2,yesterday\n', 6),
+        ('who,what,when\r\n\r\n"a\r\nb",1,5\r\n\t\r\nbob,2,yesterday\r\n', 6),
+        ("who,what,when\r\rann,1,5\rbob,2,yesterday\r", 4),
+        ("\ufeffwho,what,when\nann,1,5\nbob,2,yesterday", 3),
+        ("\n\nwho,what,when\nann,1,5\nbob,2,yesterday", 5),
+        # These are rows, though there is little to see.
+        ("who,what,when\nann,1,5\n\xa0\nbob,2,6", 3),
+        ('who,what,when\nann,1,5\n" "\nbob,2,6', 3),
+        ('who,what,when\n""\n', 2),
+    ],
+    ids=repr,
+)
+def test_line_numbers_count_blank_lines_and_those_in_quotes(
+    tmp_path: pathlib.Path, text: str, line: int
+) -> None:
+    (tmp_path / "log.csv").write_bytes(text.encode())
+    with pytest.raises(MalformedFileError, match=rf"log\.csv, line {line}: column"):
+        _read(tmp_path / "log.csv")
+
+
+@needs_pyarrow
+def test_names_the_row_of_a_parquet_file(tmp_path: pathlib.Path) -> None:
+    _table(when=["2019-01-01", "soon"]).to_parquet(tmp_path / "log.parquet")
+    with pytest.raises(MalformedFileError, match=r"log\.parquet, row 1: column 'when'"):
+        _read(tmp_path / "log.parquet")
+
+
+# Malformed rows left out
+
+
+_BAD_ROWS = {
+    "too many fields": "x,1,2,3,4,5,6,7",
+    "too few fields": "100,ann",
+    "no user": "100,,4,7,,",
+    "no item": "100,ann,4,,,",
+    "no time": ",ann,4,7,,",
+    "time of words": "yesterday,ann,4,7,,",
+    "time too large": "99999999999999999999,ann,4,7,,",
+    "rating of words": "100,ann,good,7,,",
+    "infinite rating": "100,ann,inf,7,,",
+    "no text": "100,\udce9,4,7,,",
+}
+
+
+@pytest.mark.parametrize("row", _BAD_ROWS.values(), ids=_BAD_ROWS)
+@pytest.mark.parametrize("position", [1, 2, 4], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
+def test_a_malformed_row_of_a_file_is_left_out_on_request(
+    tmp_path: pathlib.Path, row: str, position: int, name: str
+) -> None:
+    arguments = {"category_column": "kind", "rating_column": "price"}
+    lines = _CSV.splitlines()
+    lines[position:position] = [row]
+    content = "\n".join([*lines, "", "rubbish"]).encode(errors="surrogateescape")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(MalformedFileError, match=re.escape(str(path))):
+        _read(path, **arguments)
+    with pytest.warns(UserWarning) as caught:
+        log = _read(path, on_malformed="skip", **arguments)
+    assert [str(warning.message) for warning in caught] == [
+        f"Left out malformed lines: 2 of {path} (the first is line {position + 1})."
+    ]
+    assert caught[0].filename == __file__
+    expected = _read_text(tmp_path, _CSV, **arguments)
+    pd.testing.assert_frame_equal(log.interactions, expected.interactions)
+    pd.testing.assert_frame_equal(log.items, expected.items)
+
+
+def test_ids_are_integers_if_all_rows_that_are_kept_have_such(
+    tmp_path: pathlib.Path,
+) -> None:
+    text = "who,what,when\n3,7,10\ntotal,all,end\n1,9,20\n"
+    with pytest.warns(UserWarning, match="1 of .* line 3"):
+        log = _read_text(tmp_path, text, on_malformed="skip")
+    assert log.interactions["user_id"].tolist() == [3, 1]
+    assert log.interactions["item_id"].tolist() == [7, 9]
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        (["soon", "5", "2019-01-01", "7"], [5, 7]),
+        (["soon", "2019-01-02", "5", "2019-01-03"], [1546387200, 1546473600]),
+    ],
+)
+def test_the_first_time_says_what_times_are(
+    tmp_path: pathlib.Path, times: list[str], kept: list[int]
+) -> None:
+    text = "who,what,when\n" + "".join(f"ann,x,{time}\n" for time in times)
+    with pytest.warns(UserWarning, match="2 of .* line 2"):
+        log = _read_text(tmp_path, text, on_malformed="skip")
+    assert log.interactions["timestamp"].tolist() == kept
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, ""])
+@pytest.mark.parametrize("column", ["who", "what", "when", "stars"])
+def test_a_malformed_row_of_a_data_frame_is_left_out_on_request(
+    column: str, missing: object
+) -> None:
+    table = pd.DataFrame(
+        {"who": [3, 1, 2], "what": [7, 9, 8], "when": [1, 2, 3], "stars": [1.5, 2, 3]},
+        index=[5, 5, 5],
+    )
+    expected = _read(table.iloc[[0, 2]], rating_column="stars").interactions
+    table[column] = table[column].astype(object)
+    table.iloc[1, table.columns.get_loc(column)] = missing
+    before = table.copy()
+    for one in (table, table.infer_objects()):
+        with pytest.warns(UserWarning, match=r"1 of source \(the first is row 1\)"):
+            log = _read(one, rating_column="stars", on_malformed="skip")
+        pd.testing.assert_frame_equal(log.interactions, expected)
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_where_all_rows_are_malformed_the_first_says_why(
+    tmp_path: pathlib.Path,
+) -> None:
+    message = "column 'when', row 0: expected an ISO date and time, .* found 'soon'"
+    with pytest.raises(MalformedFileError, match=f"line 2: {message}"):
+        _read_text(
+            tmp_path, "who,what,when\nann,7,soon\nbob,9,later\n", on_malformed="skip"
+        )
+    with pytest.raises(ValueError, match=message):
+        _read(_table(when=["soon", "later"]), on_malformed="skip")
+    with pytest.raises(ValueError, match="at least one row that is well-formed"):
+        _read_text(tmp_path, "who,what,when\nann,7,5,6\n", on_malformed="skip")
+
+
+def test_a_damaged_file_is_refused_whatever_is_asked(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "log.csv.gz"
+    path.write_bytes(gzip.compress(_CSV.encode() * 100)[:-20])
+    with pytest.raises(MalformedFileError, match="cannot be read"):
+        _read(path, on_malformed="skip")
+    with pytest.raises(MalformedFileError, match="line 3: a quote opens here that is"):
+        _read_text(
+            tmp_path, 'who,what,when\na,1,2\nb,"1,2\nc,1,2\n', on_malformed="skip"
+        )
+
+
+def test_refuses_another_way_with_malformed_rows() -> None:
+    with pytest.raises(ValueError, match=r"on_malformed must be .* it is 'ignore'"):
+        _read(_table(), on_malformed="ignore")
 
 
 def test_refuses_files_that_cannot_be_parsed(tmp_path: pathlib.Path) -> None:
     packed = gzip.compress(_CSV.encode() * 100)
     for name, content in (
         ("empty.csv", b""),
-        ("latin.csv", b"who,what,when\nJos\xe9,1,2\n"),
         ("short.csv.gz", packed[:-20]),
         ("trailer.csv.gz", packed[:-3]),
         ("no gzip.csv.gz", _CSV.encode()),
@@ -508,9 +699,56 @@ def test_reads_the_same_from_a_file_as_from_memory(
     rows = [(f"u{user}", item, time) for user, item, time in rows]
     table = pd.DataFrame(rows, columns=["who", "what", "when"])
     table.to_csv(tmp_path / "log.csv", index=False, lineterminator="\n")
-    for source in (table, tmp_path / "log.csv"):
-        log = _read(source)
+    for source, way in itertools.product(
+        (table, tmp_path / "log.csv"), ("raise", "skip")
+    ):
+        log = _read(source, on_malformed=way)
         assert list(log.interactions.itertuples(index=False, name=None)) == rows
+
+
+@settings(
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    lines=st.lists(
+        st.sampled_from(["ann,7,5", "bob,9,-6", "3, +07,4"])
+        | st.lists(
+            st.sampled_from(
+                ["ann", "7", "", "5.5", " ", "+007", "-0", "\xa0", "\udce9"]
+            ),
+            max_size=4,
+        ).map(",".join),
+        max_size=6,
+    ),
+    line_break=st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_leaves_out_what_an_editor_would_have_to_delete(
+    tmp_path: pathlib.Path, lines: list[str], line_break: str
+) -> None:
+    path = tmp_path / "log.csv"
+    lines = ["who,what,when", "ann,7,5", *lines]
+
+    def read(**arguments: object):
+        path.write_bytes(line_break.join(lines).encode(errors="surrogateescape"))
+        return _read(path, **arguments)
+
+    with warnings.catch_warnings(record=True) as caught:
+        kept = read(on_malformed="skip")
+    deleted = 0
+    while True:
+        try:
+            expected = read()
+            break
+        except MalformedFileError as error:
+            deleted += 1
+            # An empty line instead of the one named keeps the numbers of the others.
+            lines[int(re.search(r", line (\d+): ", str(error))[1]) - 1] = ""
+    counts = [int(re.search(r"(\d+) of", str(one.message))[1]) for one in caught]
+    assert counts == [deleted] * bool(deleted)
+    pd.testing.assert_frame_equal(kept.interactions, expected.interactions)
+    pd.testing.assert_frame_equal(kept.items, expected.items)
 
 
 def test_reads_the_real_movielens_as_any_csv(

@@ -14,16 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tfrs_barlow.data.columns import DATE, require_columns, to_ids, to_seconds
+from tfrs_barlow.data.delimited import SEPARATORS, read_delimited
 from tfrs_barlow.data.malformed import MalformedFileError
-from tfrs_barlow.data.tables import (
-    DATE,
-    SEPARATORS,
-    read_delimited,
-    require_columns,
-    to_ids,
-    to_seconds,
-    without_categories,
-)
+from tfrs_barlow.data.tables import without_categories
 
 try:
     import apache_beam as beam
@@ -194,8 +188,11 @@ def _read_lines(part: _Part, columns: dict[str, str]) -> Iterator[InteractionBat
                 file.readline()
             while content := _next_lines(file, part.end):
                 place = file.tell() - len(content)
+                name = part.path
+                if header:
+                    name += f", its first line and what follows byte {place}"
                 table = read_delimited(
-                    header + content, SEPARATORS[suffix], columns, part.path
+                    header + content, SEPARATORS[suffix], columns, name
                 )
                 if not table.empty:
                     yield _batch(part, place, table, columns)
@@ -237,6 +234,5 @@ def _batch(
         )
     except (TypeError, ValueError) as error:
         unit = "row" if part.path.lower().endswith(".parquet") else "byte"
-        raise type(error)(
-            f"{part.path}, rows counted from {unit} {place}: {error}"
-        ) from error
+        kind = TypeError if isinstance(error, TypeError) else MalformedFileError
+        raise kind(f"{part.path}, rows counted from {unit} {place}: {error}") from error

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tfrs_barlow.data.delimited import SEPARATORS
+from tfrs_barlow.data.malformed import MalformedLines, OnMalformed
 from tfrs_barlow.data.sequences import (
     UserSequences,
     build_sequences,
@@ -19,7 +21,7 @@ from tfrs_barlow.data.sequences import (
     require_positive,
     sequences_of_sorted,
 )
-from tfrs_barlow.data.tables import SEPARATORS, read_interactions
+from tfrs_barlow.data.tables import read_log
 from tfrs_barlow.data.vocabulary import Vocabulary
 
 # As many digits as `read_interactions` takes for an integer, and one more.
@@ -34,6 +36,7 @@ def scan_sequences(
     time_column: str,
     vocabulary: Vocabulary | None = None,
     min_length: int = 1,
+    on_malformed: OnMalformed = "raise",
 ) -> tuple[UserSequences, Vocabulary]:
     r"""Turns a file with one row per interaction into one sequence per user.
 
@@ -65,27 +68,29 @@ def scan_sequences(
         vocabulary: The items to tell apart; all others become `OUT_OF_VOCABULARY_ID`.
             If None, every item of the file gets an id.
         min_length: Users with fewer interactions are left out.
+        on_malformed: See `read_interactions`.
 
     Returns:
         The sequences, with the users sorted, and the vocabulary of their ids. Events of
         one user at one time keep the order of their rows.
 
     Raises:
-        ValueError: If `min_length` is not positive.
+        ValueError: If `min_length` is not positive, or `on_malformed` is unknown.
         FileNotFoundError, ImportError, MalformedFileError, ValueError, TypeError: As
             `read_interactions` raises them.
     """
     require_positive("min_length", min_length)
-    names = [user_column, item_column, time_column]
-    columns = _read_by_polars(pathlib.Path(path), *names)
+    malformed = MalformedLines(on_malformed)
+    names = {
+        "user_column": user_column,
+        "item_column": item_column,
+        "time_column": time_column,
+    }
+    columns = _read_by_polars(pathlib.Path(path), *names.values())
     if columns is not None:
         return _build(columns, vocabulary, min_length)
-    log = read_interactions(
-        path,
-        user_column=user_column,
-        item_column=item_column,
-        time_column=time_column,
-    )
+    log = read_log(path, names, None, malformed)
+    malformed.warn()
     return build_sequences(log, vocabulary, min_length=min_length)
 
 

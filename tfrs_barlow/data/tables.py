@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import importlib
-import io
 import os
 import pathlib
-import re
-import warnings
-import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tfrs_barlow.data.columns import (
+    MalformedRowError,
+    require_columns,
+    to_ids,
+    to_ratings,
+    to_seconds,
+)
+from tfrs_barlow.data.delimited import (
+    SEPARATORS,
+    line_of,
+    parse_integers,
+    read_delimited,
+    read_rows,
+)
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.malformed import MalformedFileError
+from tfrs_barlow.data.malformed import (
+    MalformedFileError,
+    MalformedLines,
+    OnMalformed,
+)
 
-SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 _PARQUET = ".parquet"
-
-# What `001` or `1e3` mean is not for us to say, so those stay strings. 18 digits fit
-# int64.
-_INTEGER = r"(?:0|-?[1-9][0-9]{0,17})"
-# pandas takes "1546" for a year otherwise.
-DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 
 
 def read_interactions(
@@ -41,6 +47,7 @@ def read_interactions(
     title_column: str | None = None,
     rating_column: str | None = None,
     category_separator: str | None = "|",
+    on_malformed: OnMalformed = "raise",
 ) -> InteractionLog:
     """Reads a log out of a table that has one row per interaction.
 
@@ -66,6 +73,10 @@ def read_interactions(
         rating_column: Numbers.
         category_separator: Stands between two categories in one string; None if a
             string is one category.
+        on_malformed: What to do with a row whose user, item, time or rating is missing
+            or cannot be read, that has more fields than there are columns, or that is
+            not in UTF-8: `"raise"` an error or `"skip"` it. A warning then tells how
+            many rows were left out. To skip takes a file some times as long.
 
     Returns:
         The log, in the order of the table. `interactions` has `user_id` and `item_id`
@@ -75,10 +86,11 @@ def read_interactions(
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If a Parquet file is to be read without pyarrow.
-        MalformedFileError: If a file cannot be parsed.
-        ValueError: If a column is not there, or a user, an item, a time or a rating is
-            missing or cannot be read, for the first such row, counted from 0; if there
-            is no row; if a path ends in none of the above.
+        MalformedFileError: If a file cannot be parsed, or a row of it is malformed;
+            the message names the line.
+        ValueError: If a column is not there; if a row of a DataFrame is malformed, for
+            the first such row, counted from 0; if there is no row; if a path ends in
+            none of the above, or `on_malformed` is unknown.
         TypeError: If a column is of a type that is not listed above.
 
     Example:
@@ -114,60 +126,83 @@ def read_interactions(
         "rating_column": rating_column,
     }
     wanted = {role: name for role, name in columns.items() if name is not None}
+    malformed = MalformedLines(on_malformed)
+    log = read_log(source, wanted, category_separator, malformed)
+    malformed.warn()
+    return log
+
+
+def read_log(
+    source: pd.DataFrame | str | os.PathLike[str],
+    columns: dict[str, str],
+    category_separator: str | None,
+    malformed: MalformedLines,
+) -> InteractionLog:
+    """Does what `read_interactions` does, but leaves it to the caller to warn.
+
+    Args:
+        source: The table, or the path of a file.
+        columns: The names of columns, by argument of `read_interactions`.
+        category_separator: Stands between two categories in one string.
+        malformed: Takes the malformed rows.
+    """
     if isinstance(source, pd.DataFrame):
-        table = source
-        require_columns(list(table.columns), wanted, "source")
+        require_columns(list(source.columns), columns, "source")
+        table = _Table(source, "source")
     else:
-        table = _read_file(pathlib.Path(source), wanted)
-    if table.empty:
-        raise ValueError("source must hold at least one row, but it is empty.")
+        table = _read_file(pathlib.Path(source), columns, malformed.are_skipped)
     # Rows are named by their position, whatever the index of the table is.
-    table = table[list(dict.fromkeys(wanted.values()))].reset_index(drop=True)
-    table = without_categories(table)
-
-    interactions = pd.DataFrame(
-        {
-            "user_id": to_ids(table[user_column]),
-            "item_id": to_ids(table[item_column]),
-        }
-    )
-    if rating_column is not None:
-        interactions["rating"] = _to_ratings(table[rating_column])
-    interactions["timestamp"] = to_seconds(table[time_column])
-
-    codes, item_ids = pd.factorize(interactions["item_id"])
-    items = pd.DataFrame({"item_id": item_ids})
-    nothing = pd.Series(None, index=table.index, dtype=object)
-    items["title"] = _titles(
-        codes, item_ids, table[title_column] if title_column is not None else nothing
-    )
-    items["categories"] = _categories(
-        codes,
-        len(item_ids),
-        table[category_column] if category_column is not None else nothing,
-        category_separator,
-    )
+    rows = table.rows[list(dict.fromkeys(columns.values()))].reset_index(drop=True)
+    table = table._replace(rows=without_categories(rows))
+    if malformed.are_skipped:
+        table = _well_formed(table, columns, malformed)
+    if table.rows.empty:
+        raise ValueError(
+            f"{table.name} must hold at least one row that is well-formed, but it "
+            "holds none."
+        )
+    try:
+        interactions = _to_interactions(table.rows, columns)
+    except MalformedRowError as error:
+        if isinstance(source, pd.DataFrame):
+            raise
+        raise MalformedFileError(
+            f"{table.name}, {table.place(error.row)}: {error}"
+        ) from error
+    item_ids = interactions["item_id"]
+    items = _to_items(table.rows, item_ids, columns, category_separator)
     return InteractionLog(interactions, items)
 
 
-def require_columns(present: list[Any], wanted: dict[str, str], source: str) -> None:
-    """Checks that `present` has each of the columns in `wanted` once.
+class _Table(NamedTuple):
+    """A table, and what messages call it and its rows.
 
-    Args:
-        present: The names of the columns.
-        wanted: The names that are needed, by argument.
-        source: Where the columns are.
+    Attributes:
+        rows: The table.
+        name: Where it comes from.
+        separator: What stands between two fields, if it comes from a file with lines.
+        lines: The line each row begins in, if that is known already.
+        left_out: The lines of rows that were left out on reading.
     """
-    for argument, name in wanted.items():
-        if present.count(name) != 1:
-            problem = "more than one such" if name in present else "no such"
-            raise ValueError(
-                f"{argument} must name a column of {source}, but {name!r} names "
-                f"{problem} column; it has {', '.join(map(str, present))}."
-            )
+
+    rows: pd.DataFrame
+    name: str
+    separator: str | None = None
+    lines: list[int] | None = None
+    left_out: Sequence[int] = ()
+
+    def place(self, row: int) -> str:
+        """Returns what to call a row."""
+        if self.separator is None:
+            return f"row {row}"
+        if self.lines is None:
+            return f"line {line_of(pathlib.Path(self.name), self.separator, row)}"
+        return f"line {self.lines[row]}"
 
 
-def _read_file(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
+def _read_file(
+    path: pathlib.Path, wanted: dict[str, str], line_by_line: bool
+) -> _Table:
     """Reads the file at `path`, which must have the columns `wanted`."""
     suffix = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
     suffix = suffix.lower()
@@ -179,8 +214,13 @@ def _read_file(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist, or it is no file.")
     if suffix == _PARQUET:
-        return _read_parquet(path, wanted)
-    return read_delimited(path, SEPARATORS[suffix], wanted, str(path))
+        return _Table(_read_parquet(path, wanted), str(path))
+    separator = SEPARATORS[suffix]
+    if line_by_line:
+        rows, lines, left_out = read_rows(path, separator, wanted)
+        return _Table(rows, str(path), separator, lines, left_out)
+    rows = read_delimited(path, separator, wanted, str(path))
+    return _Table(rows, str(path), separator)
 
 
 def _read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
@@ -204,160 +244,96 @@ def _read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
         raise MalformedFileError(f"{path} cannot be read: {error}") from error
 
 
-def read_delimited(
-    source: pathlib.Path | bytes, separator: str, wanted: dict[str, str], name: str
-) -> pd.DataFrame:
-    """Reads the wanted columns of a CSV or TSV file.
-
-    All columns are parsed, since pandas passes over a row with too many fields where
-    it is to leave columns out.
-
-    Args:
-        source: The file, or what it holds.
-        separator: What stands between two fields.
-        wanted: The names of columns, by argument of `read_interactions`.
-        name: What errors call the file.
-    """
-    numbers = {wanted["time_column"], wanted.get("rating_column")}
-
-    def read(**options: Any) -> pd.DataFrame:
-        file: Any = io.BytesIO(source) if isinstance(source, bytes) else source
-        return pd.read_csv(file, sep=separator, index_col=False, **options)
-
-    try:
-        present = list(read(nrows=0))
-        require_columns(present, wanted, name)
-        types: dict[Any, Any] = {key: str for key in present if key not in numbers}
-        with warnings.catch_warnings():
-            # This is how pandas says that it cuts off fields that no column is for.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = read(dtype=types, keep_default_na=False, low_memory=False)
-    except (
-        EOFError,
-        UnicodeDecodeError,
-        gzip.BadGzipFile,
-        pd.errors.EmptyDataError,
-        pd.errors.ParserError,
-        pd.errors.ParserWarning,
-        zlib.error,
-    ) as error:
-        raise MalformedFileError(f"{name} cannot be read: {error}") from error
-    for column in {wanted["user_column"], wanted["item_column"]} - numbers:
-        table[column] = _parse_integers(table[column])
-    return table
-
-
-def _parse_integers(column: pd.Series) -> pd.Series:
-    """Turns a column of strings into integers, if all of it are."""
-    codes, texts = pd.factorize(column)
-    if (codes < 0).any() or not all(re.fullmatch(_INTEGER, text) for text in texts):
-        return column
-    return pd.Series(texts.astype(np.int64).to_numpy()[codes], name=column.name)
-
-
 def without_categories(table: pd.DataFrame) -> pd.DataFrame:
     """Gives columns of a categorical type that of their values."""
     return table.astype(dict.fromkeys(table.select_dtypes("category"), object))
 
 
-def to_ids(column: pd.Series) -> pd.Series:
-    """Checks that a column holds integers or strings, and gives it a plain type."""
-    kind = _require_present(column)
-    if kind == "integer":
-        return _to_int64(column)
-    if kind == "string":
-        return column.astype(str)
-    raise _wrong_type(column, kind, "integers or strings")
+def _well_formed(
+    table: _Table, columns: dict[str, str], malformed: MalformedLines
+) -> _Table:
+    """Returns the rows that can be read, or all of them if none can.
 
+    An argument is wrong then, not the file: what is wrong with the first row tells.
 
-def _to_ratings(column: pd.Series) -> pd.Series:
-    """Turns a column of numbers into float64."""
-    kind = _require_present(column)
-    if kind not in ("integer", "floating", "mixed-integer-float", "string"):
-        raise _wrong_type(column, kind, "numbers")
-    ratings = pd.to_numeric(column, errors="coerce").astype(np.float64)
-    _require(ratings.abs() < np.inf, column, "a finite number")
-    return ratings
-
-
-def to_seconds(column: pd.Series) -> pd.Series:
-    """Turns a column of times into integers, of seconds unless they were integers."""
-    kind = _require_present(column)
-    if kind == "integer":
-        return _to_int64(column)
-    if kind == "string":
-        column = column.astype(str)
-        is_integer = column.str.fullmatch(_INTEGER)
-        if is_integer.iloc[0]:
-            _require(is_integer, column, "an integer, as in the rows before it")
-            return column.astype(np.int64)
-        is_date = column.str.match(DATE)
-        times = pd.to_datetime(
-            column.where(is_date), format="ISO8601", utc=True, errors="coerce"
-        )
-        _require(times.notna(), column, "an ISO date and time, or integers in all rows")
-    elif kind in ("date", "datetime", "datetime64"):
-        times = pd.to_datetime(column, utc=True)
-    else:
-        raise _wrong_type(column, kind, "integers, datetimes or ISO strings")
-    # A second before 1970 is rounded down as any other, so that the order is kept.
-    whole = times.dt.tz_localize(None).dt.floor("s")
-    return whole.astype("datetime64[s]").astype(np.int64)
-
-
-def _require_present(column: pd.Series) -> str:
-    """Checks that no value is missing.
-
-    Returns:
-        What the values are, as `pandas.api.types.infer_dtype` has it.
+    Args:
+        table: The rows.
+        columns: The names of columns, by argument of `read_interactions`.
+        malformed: Takes the others.
     """
-    missing = column.isna()
-    if not pd.api.types.is_numeric_dtype(column.dtype):
-        missing |= column.astype(object) == ""
-    if missing.any():
-        raise ValueError(
-            f"column {column.name!r} must not have missing values, but row "
-            f"{missing.to_numpy(bool).argmax()} has one."
-        )
-    return pd.api.types.infer_dtype(column)
+    rows = table.rows
+    numbers = np.arange(len(rows))
+    while not rows.empty:
+        try:
+            _to_interactions(rows, columns)
+            break
+        except MalformedRowError as error:
+            numbers = numbers[error.is_good]
+            # Integers beside a missing value had become floats.
+            rows = rows[error.is_good].reset_index(drop=True).convert_dtypes()
+    if rows.empty:
+        return table
+    left_out = np.delete(np.arange(len(table.rows)), numbers)
+    if table.lines is None:
+        places = [f"row {row}" for row in left_out]
+    else:
+        lines = sorted([*table.left_out, *(table.lines[row] for row in left_out)])
+        places = [f"line {line}" for line in lines]
+        # What was left out may have been all that was no integer.
+        rows = parse_integers(rows, {columns["user_column"], columns["item_column"]})
+    for place in places:
+        malformed.count(table.name, place)
+    return table._replace(rows=rows)
 
 
-def _to_int64(column: pd.Series) -> pd.Series:
-    """Turns a column of integers into int64."""
-    bounds = np.iinfo(np.int64)
-    fits = [
-        bounds.min <= int(value) <= bounds.max for value in (column.min(), column.max())
-    ]
-    if not all(fits):
-        raise ValueError(
-            f"column {column.name!r} must hold integers of 64 bits, but it holds "
-            f"{column.min()} to {column.max()}."
-        )
-    return column.astype(np.int64)
+def _to_interactions(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """Makes the interactions of a log.
 
+    Args:
+        table: One row per interaction.
+        columns: The names of columns, by argument of `read_interactions`.
 
-def _require(good: pd.Series, column: pd.Series, expected: str) -> None:
-    """Checks that all rows are good, and names the first that is not."""
-    if not good.all():
-        row = int(good.to_numpy(bool).argmin())
-        raise ValueError(
-            f"column {column.name!r}, row {row}: expected {expected}, but found "
-            f"{_value(column, row)!r}."
-        )
-
-
-def _wrong_type(column: pd.Series, kind: str, expected: str) -> TypeError:
-    """Builds the error for a column of the type `kind`."""
-    return TypeError(
-        f"column {column.name!r} must hold {expected}, but it is of type "
-        f"{column.dtype} and holds values of the kind {kind!r}, "
-        f"{_value(column, 0)!r} for example."
+    Raises:
+        MalformedRowError: If rows cannot be read, for one column of them.
+        TypeError: If a column is of a wrong type.
+    """
+    interactions = pd.DataFrame(
+        {
+            "user_id": to_ids(table[columns["user_column"]]),
+            "item_id": to_ids(table[columns["item_column"]]),
+        }
     )
+    if "rating_column" in columns:
+        interactions["rating"] = to_ratings(table[columns["rating_column"]])
+    interactions["timestamp"] = to_seconds(table[columns["time_column"]])
+    return interactions
 
 
-def _value(column: pd.Series, row: int) -> Any:
-    """Returns a value as Python has it: `1.5`, not `np.float64(1.5)`."""
-    return column.iloc[[row]].tolist()[0]
+def _to_items(
+    table: pd.DataFrame,
+    item_ids: pd.Series,
+    columns: dict[str, str],
+    category_separator: str | None,
+) -> pd.DataFrame:
+    """Makes the items of a log.
+
+    Args:
+        table: One row per interaction.
+        item_ids: `[rows]`
+        columns: The names of columns, by argument of `read_interactions`.
+        category_separator: Stands between two categories in one string.
+    """
+    nothing = pd.Series(None, index=table.index, dtype=object)
+
+    def column(argument: str) -> pd.Series:
+        return table[columns[argument]] if argument in columns else nothing
+
+    codes, names = pd.factorize(item_ids)
+    items = pd.DataFrame({"item_id": names})
+    items["title"] = _titles(codes, names, column("title_column"))
+    categories = column("category_column")
+    items["categories"] = _categories(codes, len(names), categories, category_separator)
+    return items
 
 
 def _titles(codes: npt.NDArray[np.intp], ids: Any, column: pd.Series) -> list[str]:
