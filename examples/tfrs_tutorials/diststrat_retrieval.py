@@ -55,7 +55,9 @@ class MovielensModel(tfrs.Model):
         if self.history_model is not None:  # + Barlow Twins
             user_embeddings += self.history_model(features["history"])  # + Barlow Twins
         movie_embeddings = self.movie_model(features["movie_title"])
-        loss = self.task(user_embeddings, movie_embeddings)
+        loss = self.task(
+            user_embeddings, movie_embeddings, compute_metrics=not training
+        )
         if self.history_model is not None and training:  # + Barlow Twins
             extra = self.barlow_twins.compute_loss(features, True)  # + Barlow Twins
             loss += self.barlow_weight * extra  # + Barlow Twins

@@ -85,7 +85,9 @@ class MovielensModel(tfrs.models.Model):
         rating_loss = self.rating_task(
             labels=features["user_rating"], predictions=rating_predictions
         )
-        retrieval_loss = self.retrieval_task(user_embeddings, movie_embeddings)
+        retrieval_loss = self.retrieval_task(
+            user_embeddings, movie_embeddings, compute_metrics=not training
+        )
         loss = self.rating_weight * rating_loss + self.retrieval_weight * retrieval_loss
         if self.history_model is not None and training:  # + Barlow Twins
             extra = self.barlow_twins.compute_loss(features, True)  # + Barlow Twins
