@@ -77,10 +77,17 @@ def test_the_encoder_is_the_one_that_was_saved(saved, name, attribute):
     np.testing.assert_array_equal(started(FEATURES["history"]), embeddings)
 
 
-@pytest.mark.parametrize("name", ["backup", "pretraining.weights.h5"])
+@pytest.mark.parametrize(
+    "name", ["backup", "pretraining", "pretraining.weights.h5", "pretraining.keras"]
+)
 @pytest.mark.parametrize(
     ("settings", "attribute"),
-    [({}, "tower"), ({"num_layers": 3}, "encoder"), ({"kernel_size": 5}, "encoder")],
+    [
+        ({}, "tower"),
+        ({"num_layers": 1}, "encoder"),
+        ({"num_layers": 3}, "encoder"),
+        ({"kernel_size": 5}, "encoder"),
+    ],
 )
 def test_what_does_not_fit_changes_nothing(saved, name, settings, attribute):
     other = encoder(**settings)
@@ -90,6 +97,23 @@ def test_what_does_not_fit_changes_nothing(saved, name, settings, attribute):
         warm_start(other, saved[0] / name, attribute=attribute)
     for weight, value in zip(other.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, value)
+
+
+@pytest.mark.parametrize("name", ["pretraining", "pretraining.weights.h5"])
+@pytest.mark.parametrize("kind", ["Convolution", "GRU", "MeanPooling", "Transformer"])
+def test_what_an_encoder_draws_is_no_weight_of_it(tmp_path, kind, name):
+    def new():
+        make = getattr(tfrsb.layers, f"{kind}Encoder")
+        return make(20, embedding_dim=8, output_dim=4, dropout=0.5)
+
+    model = BarlowTwinsPretraining(new(), projector=tfrsb.layers.Projector([8]))
+    model.compile(tf.keras.optimizers.Adam())
+    model.fit(tf.data.Dataset.from_tensors(FEATURES), verbose=0)
+    model.save_weights(tmp_path / name)
+    started = warm_start(new(), tmp_path / name)
+    np.testing.assert_array_equal(
+        started(FEATURES["history"]), model(FEATURES["history"])
+    )
 
 
 def test_nothing_there():

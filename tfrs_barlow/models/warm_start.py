@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pathlib
+import tempfile
+import zipfile
 from typing import Any
 
+import h5py
 import tensorflow as tf
 
 _KERAS_FILES = (".keras", ".weights.h5")
@@ -49,7 +54,8 @@ def warm_start(
 
     Raises:
         FileNotFoundError: If there is no checkpoint at `source`.
-        ValueError: If the checkpoint holds no such encoder, or one of other shapes.
+        ValueError: If the checkpoint holds no such encoder, or one of other shapes or
+            with more layers.
     """
     if not encoder.weights:
         encoder.build(tf.TensorShape([None, None]))
@@ -58,15 +64,21 @@ def warm_start(
     try:
         if path.name.endswith(_KERAS_FILES):
             _Model(encoder, attribute).load_weights(path)
+            saved = _count_in_keras_file(path, encoder, attribute)
         else:
             _read_checkpoint(encoder, path, attribute)
+            saved = _count_in_checkpoint(path, attribute)
+        # Neither way of reading minds what is left over.
+        if saved > len(before):
+            raise ValueError(f"{saved} weights were saved, of which {len(before)} fit.")
     # What Keras and TensorFlow raise depends on what does not fit, and in which format.
     except (AssertionError, KeyError, ValueError) as error:
         encoder.set_weights(before)
         raise ValueError(
-            f"{path} holds no weights for all of {encoder.name!r} under the attribute "
-            f"{attribute!r} of its model. Either the encoder was made with other "
-            "settings, or the model has it under another name: set attribute."
+            f"{path} must hold the weights of {encoder.name!r}, all {len(before)} and "
+            f"no other, under the attribute {attribute!r} of its model. Either the "
+            "encoder was made with other settings, or the model has it under another "
+            "name: set attribute."
         ) from error
     return encoder
 
@@ -96,6 +108,38 @@ def _read_checkpoint(encoder: Any, path: pathlib.Path, attribute: str) -> None:
     if any(name.startswith("model/") for name in names):
         tree = tf.train.Checkpoint(model=tree)
     tree.read(str(path)).assert_existing_objects_matched().expect_partial()
+
+
+def _count_in_checkpoint(path: pathlib.Path, attribute: str) -> int:
+    """Returns how many variables of an encoder a checkpoint holds."""
+    names = tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
+    folder = f"{attribute.replace('.', '/')}/"
+    return sum(
+        name.removeprefix("model/").startswith(folder) and ".OPTIMIZER_SLOT" not in name
+        for name in names
+    )
+
+
+def _count_in_keras_file(path: pathlib.Path, encoder: Any, attribute: str) -> int:
+    """Returns how many variables of an encoder a file of Keras holds."""
+    # How Keras names the group of an attribute depends on the names of all of them.
+    with tempfile.TemporaryDirectory() as folder:
+        own = pathlib.Path(folder) / "own.weights.h5"
+        _Model(encoder, attribute).save_weights(own)
+        group = os.path.commonpath(_names_in_keras_file(own))
+    return sum(name.startswith(f"{group}/") for name in _names_in_keras_file(path))
+
+
+def _names_in_keras_file(path: pathlib.Path) -> list[str]:
+    """Returns the names of all variables in a file of Keras."""
+    names: list[str] = []
+    with contextlib.ExitStack() as stack:
+        content: Any = path
+        if path.suffix == ".keras":
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            content = stack.enter_context(archive.open("model.weights.h5"))
+        stack.enter_context(h5py.File(content)).visit(names.append)
+    return [name for name in names if pathlib.PurePath(name).parent.name == "vars"]
 
 
 class _Model(tf.keras.Model):
