@@ -667,6 +667,26 @@ def kind(views):
 CROP_MASK_NOTHING = (RandomCrop(0.5), RandomMask(0.5), RandomReorder(0.0))
 
 
+@pytest.mark.parametrize(
+    "compose",
+    [
+        lambda inner, **settings: Sequential([inner], **settings),
+        lambda inner, **settings: RandomChoice([inner], **settings),
+        lambda inner, **settings: ByLength(3, short=inner, long=inner, **settings),
+    ],
+    ids=["sequential", "random_choice", "by_length"],
+)
+def test_the_settings_of_a_composition_hold_for_what_it_is_made_of(compose):
+    inputs = {"song": padded([list(range(3, 13))])}
+    views = [
+        compose(RandomCrop(0.6, **own), item_column="song", seed=1)(
+            inputs, training=True
+        )["song"]
+        for own in ({}, {"item_column": "film", "seed": 2, "padding_side": "left"})
+    ]
+    np.testing.assert_array_equal(*views)
+
+
 class TestRandomChoice:
     @pytest.mark.parametrize("rows", [1, 2, 3, 7])
     def test_every_sequence_gets_each_alike(self, rows):

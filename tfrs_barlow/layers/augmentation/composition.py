@@ -65,7 +65,8 @@ class Sequential(_Composite):
     Args:
         augmentations: The augmentations, in order; none at all leaves sequences as
             they are. The settings of this layer (`item_column`, `padding_side`,
-            `always_active`, `seed`) hold for all of them.
+            `always_active`, `seed`) hold for all of them; what they were given
+            themselves has no effect here.
         name: The name of the layer.
         **kwargs: As of `SequenceAugmentation`.
     """
@@ -104,7 +105,7 @@ class RandomChoice(_Composite):
 
         Args:
             augmentations: The augmentations to choose from, at least one. The settings
-                of this layer hold for all of them.
+                of this layer hold for all of them, and their own have no effect here.
             replacement: Whether the two views that `TwoViews` makes of a sequence may
                 be made by the same augmentation. If not, all pairs of different ones
                 are equally likely, as in CL4SRec.
@@ -239,7 +240,8 @@ class ByLength(_Composite):
             short: The augmentation of short sequences.
             long: The augmentation of the others.
             name: The name of the layer.
-            **kwargs: As of `SequenceAugmentation`; the settings hold for both.
+            **kwargs: As of `SequenceAugmentation`; the settings hold for both, and
+                their own have no effect here.
 
         Raises:
             ValueError: If `threshold` is negative.
