@@ -241,6 +241,8 @@ def _with_probe(
         num_classes=num_classes,
     )
     softmax = tf.keras.layers.Dense(num_classes)
+    softmax.build([None, len(probe.mean)])
+    softmax.set_weights([probe.kernel, probe.bias])
     model = tf.keras.Sequential(
         [
             encoder,
@@ -248,8 +250,6 @@ def _with_probe(
             softmax,
         ]
     )
-    model.build([None, settings.length])
-    softmax.set_weights([probe.kernel, probe.bias])
     return _compiled(model, settings)
 
 
