@@ -19,6 +19,7 @@ from tfrs_barlow.evaluation import (
     summary,
     write_plots,
 )
+from tfrs_barlow.evaluation.study_methods import Trainer
 
 LOG = tfrsb.data.generate_synthetic_log(num_users=300, num_items=150, seed=1)
 CONFIG = StudyConfig(
@@ -89,6 +90,14 @@ def test_methods_have_the_same_number_of_encoder_passes(finished):
     assert steps["joint"] * 32 * 3 == pytest.approx(passes, abs=96)
     assert steps["dual_encoder_few"] * 32 == pytest.approx(4 * 48, abs=32)
     assert steps["random"] == 0
+
+
+@pytest.mark.parametrize(("batch_size", "weight"), [(256, 0.05), (64, 0.0125)])
+def test_lambda_is_in_proportion_to_the_batch_size(batch_size, weight):
+    config = dataclasses.replace(CONFIG, off_diagonal_weight=0.05)
+    trainer = Trainer(config, 20, seed=0, batch_size=batch_size)
+    model = trainer.new_pretraining(trainer.new_encoder("barlow_twins"))
+    assert model.task.off_diagonal_weight == pytest.approx(weight)
 
 
 def test_a_second_start_measures_nothing(finished):

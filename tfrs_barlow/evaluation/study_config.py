@@ -43,6 +43,9 @@ ENCODERS: dict[str, type[SequenceEncoder]] = {
 }
 """The encoders that a study can train, by their names in `StudyConfig`."""
 
+WEIGHT_BATCH_SIZE = 256
+"""The batch size that `StudyConfig.off_diagonal_weight` is for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
@@ -85,7 +88,10 @@ class StudyConfig:
         drop_rate: The share of a view that is dropped; 0 for none.
         mask_rate: The share of a view that is masked; 0 for none.
         projector: The widths of the projector's layers.
-        off_diagonal_weight: lambda of the Barlow Twins loss.
+        off_diagonal_weight: lambda of the Barlow Twins loss at a batch size of
+            `WEIGHT_BATCH_SIZE`. At others it is in proportion: what features that have
+            nothing to do with each other correlate by chance, squared, goes with one
+            over the rows, and so weighs the same at every batch size.
         barlow_weight: The weight of Barlow Twins in joint training.
         fine_tuning_steps: The most steps on labels; those up to the best validation
             count.

@@ -16,6 +16,7 @@ from tfrs_barlow.data import UserSequences, training_batches
 from tfrs_barlow.evaluation.study_config import (
     ENCODERS,
     REFERENCES,
+    WEIGHT_BATCH_SIZE,
     Method,
     StudyConfig,
 )
@@ -177,6 +178,17 @@ class Trainer:
             sampling_probability=item_shares(users, self.vocabulary_size),
         )
 
+    def new_pretraining(self, encoder: SequenceEncoder) -> BarlowTwinsPretraining:
+        """Makes a Barlow Twins pretraining of a given encoder."""
+        config = self.config
+        weight = config.off_diagonal_weight * self.batch_size / WEIGHT_BATCH_SIZE
+        return BarlowTwinsPretraining(
+            encoder,
+            views=TwoViews(_augmentations(config)),
+            projector=Projector(config.projector),
+            task=BarlowTwinsTask(weight, name="barlow_twins"),
+        )
+
     def _model(self, method: Method, dual_encoder: DualEncoder) -> tf.keras.Model:
         """Returns what a method trains; the query tower is that of `dual_encoder`."""
         if method in ("dual_encoder", "dual_encoder_few"):
@@ -187,20 +199,11 @@ class Trainer:
                 dual_encoder.candidate_tower,
                 vocabulary_size=self.vocabulary_size,
             )
-        pretraining = self._pretraining(dual_encoder.query_tower)
+        pretraining = self.new_pretraining(dual_encoder.query_tower)
         if method == "barlow_twins":
             return pretraining
         return JointModel(
             dual_encoder, pretraining, barlow_weight=self.config.barlow_weight
-        )
-
-    def _pretraining(self, encoder: SequenceEncoder) -> BarlowTwinsPretraining:
-        config = self.config
-        return BarlowTwinsPretraining(
-            encoder,
-            views=TwoViews(_augmentations(config)),
-            projector=Projector(config.projector),
-            task=BarlowTwinsTask(config.off_diagonal_weight, name="barlow_twins"),
         )
 
     def _steps(self, method: Method, users: int) -> int:
