@@ -1,0 +1,112 @@
+"""What the study's defaults rest on: settings of Barlow Twins, on validation users.
+
+    python -m benchmarks.study_settings --data_dir=path/to/ml-1m
+
+Changes one setting of `StudyConfig` at a time, pretrains on MovieLens-1M, and judges by
+a tenth of the labels: categories by a probe of the frozen encoder, the next item after
+fine-tuning. The figures are those of validation users, since this is where to choose;
+no test user is looked at here. Rows go to `rows.jsonl`, and a run that was stopped goes
+on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pandas as pd
+
+import tfrs_barlow as tfrsb
+from tfrs_barlow.data import InteractionLog
+from tfrs_barlow.evaluation import StudyConfig
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "study" / "settings"
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "the defaults": {},
+    "drop 0.3": {"drop_rate": 0.3},
+    "drop 0.7": {"drop_rate": 0.7},
+    "crop 0.6, mask 0.3": {"drop_rate": 0.0, "crop_rate": 0.6, "mask_rate": 0.3},
+    "mask 0.5": {"drop_rate": 0.0, "mask_rate": 0.5},
+    "lambda 0.005": {"off_diagonal_weight": 0.005},
+    "lambda 0.02": {"off_diagonal_weight": 0.02},
+    "lambda 0.4": {"off_diagonal_weight": 0.4},
+    "projector 3 x 128": {"projector": (128, 128, 128)},
+    "mean pooling": {"encoder": "mean_pooling"},
+    "convolution": {"encoder": "convolution"},
+}
+"""The settings that differ from the defaults, by a name for the table."""
+
+TASKS = {
+    "next_category": "frozen",
+    "favourite_category": "frozen",
+    "future_category": "frozen",
+    "next_item": "fine_tuned",
+}
+"""The tasks, and how each is judged."""
+
+FIGURES = {"next_item": "validation_hit_rate_10"}
+"""What a task is judged by, if not by `validation_accuracy`."""
+
+
+def measure(
+    log: InteractionLog,
+    settings: dict[str, Any],
+    seeds: tuple[int, ...],
+    output_dir: pathlib.Path,
+) -> dict[str, str]:
+    """Returns the figure of each task: the mean over seeds, and its standard error."""
+    cells = {}
+    for task, protocol in TASKS.items():
+        config = dataclasses.replace(
+            StudyConfig(),
+            methods=("barlow_twins",),
+            tasks=(task,),
+            protocols=(protocol,),
+            label_fractions=(0.1,),
+            seeds=seeds,
+            **settings,
+        )
+        rows = tfrsb.evaluation.run_study(
+            log, config, output_dir, dataset="ml-1m", verbose=False
+        )
+        figures = rows[FIGURES.get(task, "validation_accuracy")]
+        cells[task] = f"{figures.mean():.3f}"
+        if len(seeds) > 1:
+            cells[task] += f" ± {figures.sem():.3f}"
+    return cells
+
+
+def main() -> None:
+    """Measures what has not been measured yet, and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--data_dir", type=pathlib.Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--output_dir", type=pathlib.Path, default=RESULTS)
+    flags = parser.parse_args()
+    log = tfrsb.data.load_movielens("ml-1m", flags.data_dir)
+    table = {}
+    for name, settings in VARIANTS.items():
+        table[name] = measure(log, settings, tuple(flags.seeds), flags.output_dir)
+        print(name, table[name], flush=True)
+    (flags.output_dir / "report.md").write_text(_markdown(table, flags.seeds))
+
+
+def _markdown(table: dict[str, dict[str, str]], seeds: list[int]) -> str:
+    frame = pd.DataFrame.from_dict(table, orient="index")
+    header = ["settings", *(name.replace("_", " ") for name in frame.columns)]
+    rows = [header, ["---"] * len(header), *frame.reset_index().to_numpy().tolist()]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return (
+        f"MovieLens-1M, 10 % of labels, validation users, seeds {seeds}.\n\n{lines}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
