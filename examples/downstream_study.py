@@ -53,6 +53,26 @@ CONFIGS = {
     ),
 }
 
+COMPARISONS = (
+    (
+        "barlow_twins",
+        "dual_encoder_few",
+        "Barlow Twins over a dual encoder trained on the known labels alone",
+    ),
+    ("barlow_twins", "random", "Barlow Twins over no pretraining"),
+    (
+        "barlow_twins",
+        "dual_encoder",
+        "Barlow Twins over a dual encoder trained on all training users",
+    ),
+    (
+        "joint",
+        "dual_encoder",
+        "Joint training over a dual encoder trained on all training users",
+    ),
+)
+"""The methods and baselines of the tables of gains, with their titles."""
+
 MOVIELENS = get_args(MovieLensDataset)
 
 
@@ -151,14 +171,10 @@ def _load(flags: argparse.Namespace) -> InteractionLog:
 def _report(rows: pd.DataFrame, output_dir: pathlib.Path) -> None:
     """Prints the tables, and writes them and the plots to files."""
     parts = ["## Figures\n", tfrsb.evaluation.summary_markdown(rows)]
-    for baseline, title in (
-        ("dual_encoder", "a dual encoder trained on all training users"),
-        ("dual_encoder_few", "a dual encoder trained on the known labels alone"),
-        ("random", "no pretraining"),
-    ):
-        table = tfrsb.evaluation.gains(rows, method="barlow_twins", baseline=baseline)
+    for method, baseline, title in COMPARISONS:
+        table = tfrsb.evaluation.gains(rows, method=method, baseline=baseline)
         if len(table):
-            parts.append(f"\n## Barlow Twins over {title}\n")
+            parts.append(f"\n## {title}\n")
             parts.append(tfrsb.evaluation.gains_markdown(table))
     text = "\n".join(parts)
     (output_dir / "report.md").write_text(text)
