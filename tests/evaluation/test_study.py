@@ -87,7 +87,8 @@ def test_methods_have_the_same_number_of_encoder_passes(finished):
     passes = 4 * users
     assert steps["dual_encoder"] * 32 == pytest.approx(passes, abs=32)
     assert steps["barlow_twins"] * 32 * 2 == pytest.approx(passes, abs=64)
-    assert steps["joint"] * 32 * 3 == pytest.approx(passes, abs=96)
+    # Once for retrieval, and two views of a quarter.
+    assert steps["joint"] * 32 * 1.5 == pytest.approx(passes, abs=48)
     assert steps["dual_encoder_few"] * 32 == pytest.approx(4 * 48, abs=32)
     assert steps["random"] == 0
 
@@ -96,7 +97,7 @@ def test_methods_have_the_same_number_of_encoder_passes(finished):
 def test_lambda_is_in_proportion_to_the_batch_size(batch_size, weight):
     config = dataclasses.replace(CONFIG, off_diagonal_weight=0.05)
     trainer = Trainer(config, 20, seed=0, batch_size=batch_size)
-    model = trainer.new_pretraining(trainer.new_encoder("barlow_twins"))
+    model = trainer.new_pretraining(trainer.new_encoder("barlow_twins"), batch_size)
     assert model.task.off_diagonal_weight == pytest.approx(weight)
 
 

@@ -14,7 +14,7 @@ FEATURES = {
 }
 
 
-def joint(weight, column="history"):
+def joint(weight, column="history", share=1.0):
     """A joint model whose towers are the same each time."""
     tf.keras.utils.set_random_seed(0)
     encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
@@ -30,14 +30,16 @@ def joint(weight, column="history"):
             history_column=column,
         ),
         barlow_weight=weight,
+        barlow_share=share,
     )
 
 
-def losses_apart(column="history"):
-    """What its two models say of the same batch."""
+def losses_apart(column="history", rows=None):
+    """What its two models say of the same batch, or of the first rows of it."""
     model = joint(0.5, column)
     retrieval = model.dual_encoder.compute_loss(FEATURES, training=True)
-    barlow_twins = model.barlow_twins.compute_loss(FEATURES, training=True)
+    histories = {column: FEATURES[column][:rows]}
+    barlow_twins = model.barlow_twins.compute_loss(histories, training=True)
     return float(retrieval), float(barlow_twins)
 
 
@@ -46,6 +48,50 @@ def test_the_weight_is_for_the_mean_of_the_one_and_the_value_of_the_other(column
     retrieval, barlow_twins = losses_apart(column)
     loss = float(joint(0.5, column).compute_loss(FEATURES, training=True))
     assert loss / 3 == pytest.approx(retrieval / 3 + 0.5 * barlow_twins, rel=1e-5)
+
+
+# Of three rows: a half is rounded up, and so is a tenth, since one row has no twins.
+@pytest.mark.parametrize("share", [0.5, 0.1])
+@pytest.mark.parametrize("form", ["dense", "of unknown rows", "ragged"])
+def test_barlow_twins_sees_a_share_of_the_rows(share, form):
+    retrieval, barlow_twins = losses_apart(rows=2)
+    features = dict(FEATURES)
+    if form == "ragged":
+        features["history"] = tf.RaggedTensor.from_tensor(
+            FEATURES["history"], padding=0
+        )
+    specs = tf.nest.map_structure(tf.type_spec_from_value, features)
+    if form == "of unknown rows":
+        specs["history"] = tf.TensorSpec([None, 4], tf.int32)
+    model = joint(0.5, share=share)
+
+    @tf.function(input_signature=[specs])
+    def compute_loss(features):
+        return model.compute_loss(features, training=True)
+
+    expected = retrieval + 3 * 0.5 * barlow_twins
+    assert float(compute_loss(features)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_partners_are_of_the_same_rows():
+    features = FEATURES | {"partner": FEATURES["history"][:, ::-1]}
+    model = joint(0.5)
+    model.barlow_twins.partner_column = "partner"
+    retrieval = model.dual_encoder.compute_loss(features, training=True)
+    first_rows = {name: features[name][:2] for name in ("history", "partner")}
+    barlow_twins = model.barlow_twins.compute_loss(first_rows, training=True)
+    model = joint(0.5, share=0.5)
+    model.barlow_twins.partner_column = "partner"
+    loss = model.compute_loss(features, training=True)
+    assert float(loss) == pytest.approx(
+        float(retrieval + 3 * 0.5 * barlow_twins), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
+def test_a_share_of_none_or_more_than_all_is_refused(share):
+    with pytest.raises(ValueError, match=r"barlow_share must lie in \(0, 1\]"):
+        joint(0.1, share=share)
 
 
 def test_the_weight_can_follow_a_schedule():

@@ -81,8 +81,8 @@ class StudyConfig:
         output_dim: The width of the user embedding.
         length: How many of a user's most recent items an encoder reads.
         encoder_passes: How often an encoder embeds each training user in a method's
-            training: twice a step in Barlow Twins, once in a dual encoder, three times
-            in joint training.
+            training: twice a step in Barlow Twins, once in a dual encoder, and in joint
+            training once plus twice the share of users that Barlow Twins sees.
         learning_rate: Of Adam, in a method's training.
         crop_rate: The share of a history that a view keeps in one piece; 1 for all.
         drop_rate: The share of a view that is dropped; 0 for none.
@@ -93,6 +93,7 @@ class StudyConfig:
             nothing to do with each other correlate by chance, squared, goes with one
             over the rows, and so weighs the same at every batch size.
         barlow_weight: The weight of Barlow Twins in joint training.
+        barlow_share: The share of a batch that Barlow Twins sees in joint training.
         fine_tuning_steps: The most steps on labels; those up to the best validation
             count.
         fine_tuning_batch_size: The rows of a step on labels.
@@ -119,6 +120,7 @@ class StudyConfig:
     projector: tuple[int, ...] = (512, 512, 512)
     off_diagonal_weight: float = 0.05
     barlow_weight: float = 0.01
+    barlow_share: float = 0.25
     fine_tuning_steps: int = 2000
     fine_tuning_batch_size: int = 256
     fine_tuning_learning_rate: float = 1e-3

@@ -39,16 +39,6 @@ from tfrs_barlow.models import (
 )
 from tfrs_barlow.tasks import BarlowTwinsTask
 
-PASSES_PER_STEP: dict[Method, int] = {
-    "dual_encoder": 1,
-    "dual_encoder_few": 1,
-    "barlow_twins": 2,
-    "joint": 3,
-    "transformer": 1,
-    "transformer_few": 1,
-}
-"""How often a step embeds a user: the budget is counted in these."""
-
 
 class Towers(NamedTuple):
     """A trained encoder, and what goes with it.
@@ -178,10 +168,12 @@ class Trainer:
             sampling_probability=item_shares(users, self.vocabulary_size),
         )
 
-    def new_pretraining(self, encoder: SequenceEncoder) -> BarlowTwinsPretraining:
-        """Makes a Barlow Twins pretraining of a given encoder."""
+    def new_pretraining(
+        self, encoder: SequenceEncoder, batch_size: float
+    ) -> BarlowTwinsPretraining:
+        """Makes a Barlow Twins pretraining of an encoder, for batches of a size."""
         config = self.config
-        weight = config.off_diagonal_weight * self.batch_size / WEIGHT_BATCH_SIZE
+        weight = config.off_diagonal_weight * batch_size / WEIGHT_BATCH_SIZE
         return BarlowTwinsPretraining(
             encoder,
             views=TwoViews(_augmentations(config)),
@@ -199,16 +191,28 @@ class Trainer:
                 dual_encoder.candidate_tower,
                 vocabulary_size=self.vocabulary_size,
             )
-        pretraining = self.new_pretraining(dual_encoder.query_tower)
+        pretraining = self.new_pretraining(
+            dual_encoder.query_tower, self._rows_in_views(method)
+        )
         if method == "barlow_twins":
             return pretraining
         return JointModel(
-            dual_encoder, pretraining, barlow_weight=self.config.barlow_weight
+            dual_encoder,
+            pretraining,
+            barlow_weight=self.config.barlow_weight,
+            barlow_share=self.config.barlow_share,
         )
 
     def _steps(self, method: Method, users: int) -> int:
-        rows = self.config.encoder_passes * users / PASSES_PER_STEP[method]
-        return max(1, round(rows / self.batch_size))
+        """Returns how many steps embed each user as often as the budget says."""
+        supervised = method != "barlow_twins"
+        passes = 2 * self._rows_in_views(method) + supervised * self.batch_size
+        return max(1, round(self.config.encoder_passes * users / passes))
+
+    def _rows_in_views(self, method: Method) -> float:
+        """Returns of how many users of a batch a method makes views."""
+        shares = {"barlow_twins": 1.0, "joint": self.config.barlow_share}
+        return shares.get(method, 0.0) * self.batch_size
 
 
 def _augmentations(config: StudyConfig) -> list[SequenceAugmentation]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -22,6 +23,9 @@ class JointModel(Model):
     times as many Barlow Twins losses as the batch has rows: the weight is for the mean
     of the one and the value of the other, whatever the batch size. With a weight of 0
     the towers train as the dual encoder alone would.
+
+    Barlow Twins embeds two views of what retrieval embeds once. Where passes of the
+    encoder are what counts, have it see a `barlow_share` of the batch (docs/study.md).
 
     The histories that Barlow Twins sees may be others than the labelled ones: have a
     batch hold them in a column of their own, and name it as the `history_column` of
@@ -51,6 +55,7 @@ class JointModel(Model):
         barlow_twins: BarlowTwinsPretraining,
         *,
         barlow_weight: Weight = 0.01,
+        barlow_share: float = 1.0,
         name: str | None = None,
     ) -> None:
         """Initializes the model.
@@ -61,11 +66,13 @@ class JointModel(Model):
             barlow_weight: The weight of the Barlow Twins loss: a number of at least 0,
                 or a function of the step, such as a
                 `tf.keras.optimizers.schedules.LearningRateSchedule`.
+            barlow_share: Of how many of a batch's rows Barlow Twins sees views: the
+                first ones, at least two.
             name: The name of the model.
 
         Raises:
-            ValueError: If the models do not share the query tower, or the weight is
-                negative.
+            ValueError: If the models do not share the query tower, the weight is
+                negative, or the share is not in (0, 1].
         """
         super().__init__(name=name)
         if dual_encoder.query_tower is not barlow_twins.encoder:
@@ -77,9 +84,14 @@ class JointModel(Model):
             raise ValueError(
                 f"barlow_weight must be at least 0, but it is {barlow_weight}."
             )
+        if not 0 < barlow_share <= 1:
+            raise ValueError(
+                f"barlow_share must lie in (0, 1], but it is {barlow_share}."
+            )
         self.dual_encoder = dual_encoder
         self.barlow_twins = barlow_twins
         self.barlow_weight = barlow_weight
+        self.barlow_share = barlow_share
 
     @property
     def query_tower(self) -> tf.keras.layers.Layer:
@@ -98,7 +110,9 @@ class JointModel(Model):
     def compute_loss(self, features: Any, training: bool = False) -> tf.Tensor:
         """Returns the weighted sum of both losses; see `tfrs.Model.compute_loss`."""
         retrieval = self.dual_encoder.compute_loss(features, training=training)
-        barlow_twins = self.barlow_twins.compute_loss(features, training=training)
+        barlow_twins = self.barlow_twins.compute_loss(
+            self._share_of(features), training=training
+        )
         labels = features[self.dual_encoder.label_column]
         rows = sum_over_replicas(tf.cast(tf.size(labels), barlow_twins.dtype))
         return retrieval + self._weight(barlow_twins.dtype) * rows * barlow_twins
@@ -106,6 +120,22 @@ class JointModel(Model):
     def candidate_embeddings(self, vocabulary_size: int) -> tf.Tensor:
         """Returns the embeddings of all item ids, `[vocabulary_size, dim]`."""
         return self.dual_encoder.candidate_embeddings(vocabulary_size)
+
+    def _share_of(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns what Barlow Twins reads of the features: of its share of the rows."""
+        if self.barlow_share == 1:
+            return features
+        names = (self.barlow_twins.history_column, self.barlow_twins.partner_column)
+        read = {name: features[name] for name in names if name is not None}
+        return tf.nest.map_structure(self._first_rows, read)
+
+    def _first_rows(self, column: tf.Tensor | tf.RaggedTensor) -> Any:
+        rows = column.shape[0]
+        if rows is not None:
+            return column[: max(2, math.ceil(self.barlow_share * rows))]
+        rows = tf.shape(column, tf.int64)[0]
+        share = tf.math.ceil(self.barlow_share * tf.cast(rows, tf.float64))
+        return column[: tf.maximum(tf.cast(share, tf.int64), 2)]
 
     def _weight(self, dtype: tf.DType) -> tf.Tensor:
         weight = self.barlow_weight
