@@ -1,5 +1,7 @@
 """Random draws: exact sizes, whatever the keys. The statistics are tested by layer."""
 
+import itertools
+
 import hypothesis
 import numpy as np
 import pytest
@@ -38,24 +40,51 @@ def test_as_many_positions_as_asked_for(draw, lengths, share, seed):
         assert not row[length:].any()
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_the_smallest_are_those_that_sorting_gives(jit_compile, rate):
+    lengths = np.random.default_rng(0).integers(0, 41, 300)
+    counts = np.floor(rate * lengths).astype(np.int32)
+    keys = draws.random_integers(tf.constant(300), tf.constant(40), SEED).numpy()
+    keys[np.arange(40) >= lengths[:, np.newaxis]] = draws.KEY_SPAN
+    smallest = tf.function(draws._smallest, jit_compile=jit_compile)
+    drawn = smallest(tf.constant(keys), tf.constant(counts), tf.constant(lengths))
+    ranks = keys.argsort(axis=1, kind="stable").argsort(axis=1)
+    np.testing.assert_array_equal(drawn, ranks < counts[:, np.newaxis])
+
+
+def test_integers_of_a_row_are_different():
+    keys = draws.random_integers(tf.constant(3), tf.constant(100_000), SEED).numpy()
+    assert keys.min() >= 0
+    assert keys.max() < draws.KEY_SPAN
+    for row in keys:
+        assert len(np.unique(row)) == len(row)
+
+
+def test_integers_depend_neither_on_the_width_nor_on_other_rows():
+    keys = draws.random_integers(tf.constant(9), tf.constant(20), SEED).numpy()
+    fewer = draws.random_integers(tf.constant(4), tf.constant(7), SEED).numpy()
+    np.testing.assert_array_equal(fewer, keys[:4, :7])
+
+
 @pytest.mark.parametrize(
-    ("keys", "count", "expected"),
+    ("first", "second", "shift"),
     [
-        ([5, 5, 5, 5], 2, [1, 1, 0, 0]),
-        ([9, 5, 5, 1], 2, [0, 1, 0, 1]),
-        ([9, 5, 5, 1], 3, [0, 1, 1, 1]),
-        ([0, 0, 0, 1], 1, [1, 0, 0, 0]),
-        ([draws.KEY_SPAN - 1] * 4, 3, [1, 1, 1, 0]),
-        ([draws.KEY_SPAN - 1, 0, draws.KEY_SPAN - 1, 0], 0, [0, 0, 0, 0]),
-        ([draws.KEY_SPAN - 1, 0, draws.KEY_SPAN - 1, 0], 4, [1, 1, 1, 1]),
+        # The first and the last bits of one number, of numbers beside each other in a
+        # row, of some further apart there, and of two rows.
+        (26, 0, (0, 0)),
+        *itertools.product((26, 0), (26, 0), [(0, 1), (0, 4), (1, 0)]),
     ],
 )
-def test_equal_keys_are_told_apart_by_position(keys, count, expected):
-    others = [7, 3, draws.KEY_SPAN, draws.KEY_SPAN]
-    drawn = draws._smallest(
-        tf.constant([keys, others]), tf.constant([count, 1]), tf.constant([4, 2])
-    )
-    assert drawn.numpy().astype(int).tolist() == [expected, [0, 1, 0, 0]]
+def test_integers_are_uniform_and_independent(first, second, shift):
+    keys = draws.random_integers(tf.constant(20_000), tf.constant(30), SEED).numpy()
+    others = np.roll(keys, shift, axis=(0, 1))
+    pairs = 16 * (keys >> first & 15) + (others >> second & 15)
+    observed = np.bincount(pairs.ravel(), minlength=256)
+    expected = keys.size / 256
+    chi_square = ((observed - expected) ** 2 / expected).sum()
+    # Of 255 degrees of freedom: mean 255, standard deviation 22.6.
+    assert 150 < chi_square < 360
 
 
 def test_orders_are_permutations_of_their_count():

@@ -30,6 +30,18 @@ def test_inverse_permutations():
     np.testing.assert_array_equal(inverse, np.argsort(permutations, axis=1))
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_marks(jit_compile):
+    marks = tf.function(orders.marks, jit_compile=jit_compile)
+    places = tf.constant([[0, 2, -1], [3, 4, 9], [1, 1, 1]])
+    assert marks(places, tf.constant(4)).numpy().astype(int).tolist() == [
+        [1, 0, 1, 0],
+        [0, 0, 0, 1],
+        [0, 1, 0, 0],
+    ]
+    assert marks(places[:0], tf.constant(4)).shape == [0, 4]
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (5, 16), (5, 17), (9, 203)])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_running_counts(shape, jit_compile):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.orders import ranks
+from tfrs_barlow.layers.augmentation.orders import in_xla, ranks
 
 _PHILOX = 1
 _BLOCKS = 2**40
@@ -19,6 +19,10 @@ _BLOCKS = 2**40
 
 KEY_SPAN = 2**30
 """Random integers lie below it, so that differences of them fit an int32 too."""
+
+_STEP = 0x1E3779B9
+_FACTORS = 0x21F0AAAD, 0x335A2D97
+"""Odd, so that to multiply by them modulo `KEY_SPAN` is one-to-one."""
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
@@ -98,18 +102,28 @@ def random_positions(
     Returns:
         `[batch, length]`, bool; true `counts` times in a row, within its length.
     """
-    positions = tf.range(length)[tf.newaxis]
     keys = random_integers(tf.size(lengths), length, seed)
-    keys = tf.where(positions < lengths[:, tf.newaxis], keys, KEY_SPAN)
-    return _smallest(keys, counts, lengths)
+    is_item = tf.range(length)[tf.newaxis] < lengths[:, tf.newaxis]
+    return _smallest(tf.where(is_item, keys, KEY_SPAN), counts, lengths)
 
 
 def random_integers(
     batch_size: tf.Tensor, length: tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Returns random integers below `KEY_SPAN`, `[batch, length]`, int32."""
-    # Drawn by column: what a position gets then does not depend on the columns after.
-    return tf.transpose(_random_integers([length, batch_size], seed))
+    """Returns random integers below `KEY_SPAN`, no two in a row equal.
+
+    Each row is a sequence with equal steps, mixed in a way that is one-to-one, as in
+    SplitMix. Only where it starts and how it is mixed takes random bits, which cost ten
+    times as much.
+
+    Returns:
+        `[batch, length]`, int32.
+    """
+    bits = tf.bitcast(_random_integers([batch_size, 2], seed), tf.uint32)
+    start, twist = bits[:, :1], bits[:, 1:]
+    steps = tf.cast(tf.range(length), tf.uint32) * _STEP
+    numbers = _mixed(_wrapped(start + steps[tf.newaxis]), _FACTORS[0]) ^ twist
+    return tf.bitcast(_folded(_mixed(numbers, _FACTORS[1])), tf.int32)
 
 
 def random_orders(counts: tf.Tensor, length: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -131,79 +145,96 @@ def random_orders(counts: tf.Tensor, length: tf.Tensor, seed: tf.Tensor) -> tf.T
     return ranks(keys)
 
 
-_GUESSES = 7
-"""After so many few rows are more than a key or two away from their threshold."""
+def _mixed(numbers: tf.Tensor, factor: int) -> tf.Tensor:
+    return _wrapped(_folded(numbers) * tf.constant(factor, tf.uint32))
 
 
-class _Bound(NamedTuple):
-    """For each row a key, and how many of its keys are not above; both float64."""
+def _folded(numbers: tf.Tensor) -> tf.Tensor:
+    """Mixes the upper half of the bits into the lower; a product does the reverse."""
+    return numbers ^ tf.bitwise.right_shift(numbers, tf.constant(15, tf.uint32))
 
-    key: tf.Tensor
-    count: tf.Tensor
+
+def _wrapped(numbers: tf.Tensor) -> tf.Tensor:
+    return numbers & tf.constant(KEY_SPAN - 1, tf.uint32)
 
 
 def _smallest(keys: tf.Tensor, counts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Returns which keys are the `counts` smallest of their row, `[batch, length]`.
 
-    Of equal keys the first ones are. A threshold is guessed between bounds some times,
-    and then moved from key to key. Random keys lie so evenly that the guesses come
-    close, which is faster than to sort.
-
     Args:
-        keys: `[batch, length]`, int32, uniform below `KEY_SPAN`; just that beyond the
-            row's length.
+        keys: `[batch, length]`, int32, uniform below `KEY_SPAN` and different in a row;
+            just that beyond the row's length.
         counts: `[batch]`, int32, between 0 and `lengths`.
         lengths: `[batch]`, int32.
     """
-    wanted = tf.cast(counts, tf.float64)
+    if in_xla():
+        return keys <= _guessed_threshold(keys, counts, lengths)
+    return keys <= _selected_threshold(keys, counts)
+
+
+def _selected_threshold(keys: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """Returns the largest key of each row's `counts` smallest, `[batch, 1]`."""
+    # The operation takes one rank for all rows. They get what they want less than the
+    # row that wants most as keys below all others.
+    most = tf.maximum(tf.reduce_max(counts), 1)
+    is_below = tf.range(most)[tf.newaxis] < (most - counts)[:, tf.newaxis]
+    keys = tf.concat([keys, tf.where(is_below, -1, KEY_SPAN)], axis=1)
+    return tf.raw_ops.NthElement(input=keys, n=most - 1)[:, tf.newaxis]
+
+
+_GUESSES = 7
+"""After so many few rows are more than a key or two away from their threshold."""
+
+
+class _Bound(NamedTuple):
+    """For each row a key, and how many keys are not above; both `[batch, 1]`, float."""
+
+    key: tf.Tensor
+    count: tf.Tensor
+
+
+def _guessed_threshold(
+    keys: tf.Tensor, counts: tf.Tensor, lengths: tf.Tensor
+) -> tf.Tensor:
+    """Does as `_selected_threshold`, by what XLA knows.
+
+    A threshold is guessed between bounds some times, and then moved from key to key.
+    Random keys lie so evenly that the guesses come close.
+    """
+    wanted, lengths = (
+        tf.cast(number[:, tf.newaxis], tf.float32) for number in (counts, lengths)
+    )
     low = _Bound(tf.zeros_like(wanted) - 1, tf.zeros_like(wanted))
-    high = _Bound(tf.zeros_like(wanted) + KEY_SPAN, tf.cast(lengths, tf.float64))
+    high = _Bound(tf.zeros_like(wanted) + KEY_SPAN, lengths)
     for _ in range(_GUESSES):
         guess = _guess(keys, wanted, low, high)
         pick = functools.partial(tf.where, guess.count > wanted)
         low, high = _Bound(*map(pick, low, guess)), _Bound(*map(pick, guess, high))
-    threshold = _advance(keys, low, wanted)
-
-    drawn = keys <= threshold
-    exact = tf.reduce_all(_count(drawn) == counts)
-
-    def by_sorting() -> tf.Tensor:
-        return ranks(-keys) < counts[:, tf.newaxis]
-
-    # Two keys of a row are equal in one of a hundred thousand rows.
-    return tf.cond(exact, lambda: drawn, by_sorting)
+    return _advance(keys, low, wanted)
 
 
 def _guess(keys: tf.Tensor, wanted: tf.Tensor, low: _Bound, high: _Bound) -> _Bound:
     """Returns a key between two bounds, about where `wanted` keys are not above."""
     # Between the last key that is drawn and the first that is not.
     share = (wanted - low.count + 0.5) / (high.count - low.count + 1)
-    key = low.key + tf.floor((high.key - low.key) * share)
-    below = keys <= tf.cast(key, tf.int32)[:, tf.newaxis]
-    return _Bound(key, tf.cast(_count(below), tf.float64))
+    key = tf.floor(low.key + (high.key - low.key) * share)
+    below = tf.cast(keys <= tf.cast(key, tf.int32), tf.int32)
+    count = tf.reduce_sum(below, axis=1, keepdims=True)
+    return _Bound(key, tf.cast(count, tf.float32))
 
 
 def _advance(keys: tf.Tensor, low: _Bound, wanted: tf.Tensor) -> tf.Tensor:
-    """Returns the key of rank `wanted`, `[batch, 1]`, by going up from a bound.
-
-    Equal keys are passed as if they were one.
-    """
+    """Returns the key of rank `wanted`, `[batch, 1]`, by going up from a bound."""
 
     def next_key(key: tf.Tensor, missing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         above = tf.where(keys > key, keys, KEY_SPAN)
         following = tf.reduce_min(above, axis=1, keepdims=True)
         return tf.where(missing > 0, following, key), missing - 1
 
-    key = tf.cast(low.key, tf.int32)[:, tf.newaxis]
-    missing = tf.cast(wanted - low.count, tf.int32)[:, tf.newaxis]
+    key, missing = tf.cast(low.key, tf.int32), tf.cast(wanted - low.count, tf.int32)
     return tf.while_loop(
         lambda _, missing: tf.reduce_any(missing > 0), next_key, (key, missing)
     )[0]
-
-
-def _count(where: tf.Tensor) -> tf.Tensor:
-    """Returns how many positions of each row are true, `[batch]`, int32."""
-    return tf.reduce_sum(tf.cast(where, tf.int32), axis=1)
 
 
 def _random_integers(shape: Any, seed: tf.Tensor) -> tf.Tensor:

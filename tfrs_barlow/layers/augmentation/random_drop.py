@@ -41,6 +41,5 @@ class RandomDrop(RatedAugmentation):
         count_seed, position_seed = split(seed, 2)
         counts = random_counts(self.rate, batch.lengths, count_seed)
         counts = tf.minimum(counts, tf.maximum(batch.lengths - 1, 0))
-        length = tf.shape(batch.item_ids)[1]
-        dropped = random_positions(counts, batch.lengths, length, position_seed)
+        dropped = random_positions(counts, batch.lengths, batch.width, position_seed)
         return batch.keep(batch.is_item & ~dropped)

@@ -81,8 +81,7 @@ class RandomMask(_Mask):
     def _hidden(
         self, batch: SequenceBatch, counts: tf.Tensor, seed: tf.Tensor
     ) -> tf.Tensor:
-        length = tf.shape(batch.item_ids)[1]
-        return random_positions(counts, batch.lengths, length, seed)
+        return random_positions(counts, batch.lengths, batch.width, seed)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")

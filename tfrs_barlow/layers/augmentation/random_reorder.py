@@ -28,7 +28,7 @@ class RandomReorder(RatedAugmentation):
     Example:
         >>> reorder = tfrsb.layers.RandomReorder(0.6, seed=4)
         >>> reorder(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True).numpy()
-        array([[3, 5, 6, 4, 7, 0]], dtype=int32)
+        array([[3, 4, 6, 5, 7, 0]], dtype=int32)
 
     References:
         Xie et al. 2022, Contrastive Learning for Sequential Recommendation (CL4SRec),

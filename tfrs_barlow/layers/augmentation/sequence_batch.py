@@ -44,7 +44,7 @@ class SequenceBatch(NamedTuple):
     @property
     def width(self) -> tf.Tensor:
         """The number of positions, `length`, int32."""
-        return tf.shape(self.item_ids)[1]
+        return _width(self.item_ids)
 
     @property
     def positions(self) -> tf.Tensor:
@@ -80,7 +80,7 @@ class SequenceBatch(NamedTuple):
         inside = self.stretch(starts, counts)
         first = starts[:, tf.newaxis]
         number = tf.where(inside, self.positions - first, 0)
-        moved = first + tf.gather(order, number, batch_dims=1)
+        moved = first + _gather(order, number)
         return tf.where(inside, moved, self.positions)
 
     def rearrange(self, source: tf.Tensor, lengths: tf.Tensor) -> SequenceBatch:
@@ -300,10 +300,11 @@ def pack(
     }
     is_item = dense[item_column] != PADDING_ID
     lengths = tf.reduce_sum(tf.cast(is_item, tf.int32), axis=1)
-    batch = SequenceBatch(dense, lengths, item_column)
-    left_padded = tf.reduce_any(~is_item[:, :1] & (batch.lengths > 0)[:, tf.newaxis])
+    batch, left_padded = _items_first(
+        SequenceBatch(dense, lengths, item_column), is_item
+    )
     width = batch.width
-    batch = _items_first(batch, is_item)._replace(room=None if ragged else width)
+    batch = batch._replace(room=None if ragged else width)
 
     def unpack(augmented: SequenceBatch) -> Any:
         if ragged:
@@ -333,7 +334,9 @@ def _validated(name: str, column: Any) -> tf.Tensor | tf.RaggedTensor:
     return column
 
 
-def _items_first(batch: SequenceBatch, is_item: tf.Tensor) -> SequenceBatch:
+def _items_first(
+    batch: SequenceBatch, is_item: tf.Tensor
+) -> tuple[SequenceBatch, tf.Tensor]:
     """Returns the batch with all padding moved to the end of its row.
 
     Where it is there already, or all at the start, no search for the items is needed.
@@ -341,37 +344,57 @@ def _items_first(batch: SequenceBatch, is_item: tf.Tensor) -> SequenceBatch:
     Args:
         batch: The batch, of lengths that count the items.
         is_item: `[batch, length]`, bool, where they are.
+
+    Returns:
+        The batch, and whether any row had padding before its items.
     """
-    shift = (batch.width - batch.lengths)[:, tf.newaxis]
-    right_padded = tf.reduce_all(is_item == batch.is_item)
-    left_padded = tf.reduce_all(is_item == (batch.positions >= shift))
-    columns = tf.cond(
-        right_padded,
-        lambda: batch.columns,
-        lambda: tf.cond(
-            left_padded,
+
+    def moved() -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        shift = (batch.width - batch.lengths)[:, tf.newaxis]
+        columns = tf.cond(
+            tf.reduce_all(is_item == (batch.positions >= shift)),
             lambda: _take(batch.columns, batch.positions + shift, batch.is_item),
             lambda: batch.keep(is_item).columns,
-        ),
+        )
+        starts_with_padding = ~is_item[:, 0] & (batch.lengths > 0)
+        return columns, tf.reduce_any(starts_with_padding)
+
+    columns, left_padded = tf.cond(
+        tf.reduce_all(is_item == batch.is_item),
+        lambda: (batch.columns, tf.constant(False)),
+        moved,
     )
-    return batch._replace(columns=_restore_shapes(columns, batch.columns))
+    columns = _restore_shapes(columns, batch.columns)
+    return batch._replace(columns=columns), left_padded
 
 
 def _fit(
     batch: SequenceBatch, width: tf.Tensor, to_left: bool | tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Returns columns of a width: the most recent items, and padding on a side."""
-    surplus = batch.lengths - width
-    shift = tf.where(to_left, surplus, tf.maximum(surplus, 0))[:, tf.newaxis]
-    source = tf.range(width)[tf.newaxis] + shift
-    is_item = (source >= 0) & (source < batch.lengths[:, tf.newaxis])
-    fits = tf.logical_not(to_left) & (batch.width == width)
+
+    def moved() -> dict[str, tf.Tensor]:
+        surplus = batch.lengths - width
+        shift = tf.where(to_left, surplus, tf.maximum(surplus, 0))[:, tf.newaxis]
+        source = tf.range(width)[tf.newaxis] + shift
+        is_item = (source >= 0) & (source < batch.lengths[:, tf.newaxis])
+        return _take(batch.columns, source, is_item)
+
     # Told apart so that nothing is moved where nothing needs to be.
     return tf.cond(
-        fits,
+        tf.logical_not(to_left) & (batch.width == width),
         lambda: {name: column[:, :width] for name, column in batch.columns.items()},
-        lambda: _take(batch.columns, source, is_item),
+        moved,
     )
+
+
+def _width(column: tf.Tensor) -> tf.Tensor:
+    """Returns the number of positions, as a constant if it is known.
+
+    What depends on it alone is then computed when the graph is built.
+    """
+    known = column.shape[1]
+    return tf.shape(column)[1] if known is None else tf.constant(known)
 
 
 def _pad(column: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
@@ -390,17 +413,23 @@ def _take(
         source: `[batch, new length]`, int32; anything where not `valid`.
         valid: `[batch, new length]`, bool.
     """
-    batch_size, length = tf.unstack(tf.shape(next(iter(columns.values())))[:2])
-    source = tf.where(valid, source, 0) + tf.range(batch_size)[:, tf.newaxis] * length
+    source = tf.where(valid, source, 0)
     return {
-        name: _where(valid, tf.gather(_flat(column), source))
-        for name, column in columns.items()
+        name: _where(valid, _gather(column, source)) for name, column in columns.items()
     }
 
 
-def _flat(column: tf.Tensor) -> tf.Tensor:
-    """Returns the positions of all rows in one dimension, which is faster to index."""
-    return tf.reshape(column, tf.concat([[-1], tf.shape(column)[2:]], axis=0))
+def _gather(column: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+    """Returns the positions `source` of each row.
+
+    Args:
+        column: `[batch, length, ...]`.
+        source: `[batch, new length]`, int32, from 0 to `length - 1`.
+    """
+    # With the positions of all rows in one dimension, which is faster to index.
+    flat = tf.reshape(column, tf.concat([[-1], tf.shape(column)[2:]], axis=0))
+    rows = tf.range(tf.shape(column)[0])[:, tf.newaxis]
+    return tf.gather(flat, source + rows * _width(column))
 
 
 def _restore_shapes(

@@ -18,10 +18,7 @@ from tfrs_barlow.layers.augmentation.draws import (
     random_positions,
     split,
 )
-from tfrs_barlow.layers.augmentation.orders import (
-    inverse_permutations,
-    running_counts,
-)
+from tfrs_barlow.layers.augmentation.orders import marks, running_counts
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 
 
@@ -85,7 +82,7 @@ class _SimilarItems(RatedAugmentation):
         drawn = self._drawn(batch, counts, position_seed)
         # The same seed, so that one draw does for both: by its size it decides on the
         # positions, by its remainder on the neighbours.
-        similar = self._similar(batch.item_ids, position_seed)
+        similar = self._similar(batch, position_seed)
         return drawn & (similar != PADDING_ID), similar
 
     def _drawn(
@@ -94,15 +91,15 @@ class _SimilarItems(RatedAugmentation):
         """Returns which positions to draw, `counts` in each row."""
         return random_positions(counts, batch.lengths, batch.width, seed)
 
-    def _similar(self, item_ids: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _similar(self, batch: SequenceBatch, seed: tf.Tensor) -> tf.Tensor:
         """Returns for each item one of its neighbours, `PADDING_ID` if it has none."""
         size, k = self.neighbours.shape
         # All ids beyond the table share one row more, in which there is nothing.
         neighbours = np.append(self.neighbours, np.full([1, k], PADDING_ID), axis=0)
-        row = tf.cast(tf.minimum(tf.cast(item_ids, tf.int64), size), tf.int32)
+        row = tf.cast(tf.minimum(tf.cast(batch.item_ids, tf.int64), size), tf.int32)
         number = _number_of_neighbours(neighbours, row)
-        batch_size, length = tf.unstack(tf.shape(item_ids))
-        choice = tf.truncatemod(random_integers(batch_size, length, seed), number)
+        draw = random_integers(tf.size(batch.lengths), batch.width, seed)
+        choice = tf.truncatemod(draw, number)
         # One look-up in the flat table takes half the time of one by row and column.
         return tf.gather(neighbours.astype(np.int32).ravel(), row * k + choice)
 
@@ -172,24 +169,18 @@ class RandomInsert(_SimilarItems):
         """See `SequenceAugmentation.augment`."""
         drawn, similar = self._draw(batch, seed)
         new = self._new_items(batch, drawn, similar)
+        lengths = batch.lengths + tf.reduce_sum(tf.cast(drawn, tf.int32), axis=1)
+        if batch.room is None:
+            width, surplus = batch.width + self._most(batch.width), tf.constant(0)
+        else:
+            width, surplus = batch.room, tf.maximum(lengths - batch.room, 0)
         # The new items follow the old ones, and both are then put in order.
         both = {
             name: tf.concat([column, new.columns[name]], axis=1)
             for name, column in batch.columns.items()
         }
-        slots = self._slots(batch, drawn)
-        lengths = batch.lengths + tf.reduce_sum(tf.cast(drawn, tf.int32), axis=1)
-        if batch.room is None:
-            width = batch.width + self._most(batch.width)
-        else:
-            # The oldest, which no longer fit, go behind all others.
-            width = batch.room
-            surplus = tf.maximum(lengths - width, 0)
-            slots -= surplus[:, tf.newaxis]
-            slots = tf.where(slots < 0, slots + 2 * batch.width, slots)
-            lengths -= surplus
-        source = inverse_permutations(slots)[:, :width]
-        return batch._replace(columns=both).rearrange(source, lengths)
+        source = self._source(batch, drawn, width, surplus)
+        return batch._replace(columns=both).rearrange(source, lengths - surplus)
 
     def _most(self, width: tf.Tensor) -> tf.Tensor:
         """Returns how many items a row of a width can get at most."""
@@ -202,23 +193,34 @@ class RandomInsert(_SimilarItems):
         """Returns what to insert beside each position that is drawn."""
         return batch.put(drawn, similar, self.item_tables)
 
-    def _slots(self, batch: SequenceBatch, drawn: tf.Tensor) -> tf.Tensor:
-        """Returns where each position goes, then where the new item beside it goes.
+    def _source(
+        self, batch: SequenceBatch, drawn: tf.Tensor, width: tf.Tensor, cut: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns which item each position gets, the new ones numbered after the old.
 
-        Those that are not drawn go to the end, where they are cut off.
+        Args:
+            batch: The sequences.
+            drawn: `[batch, length]`, bool, beside which positions something is new.
+            width: Scalar, int32, how many positions there shall be.
+            cut: `[batch]` or scalar, int32, how many of the oldest items no longer fit.
 
         Returns:
-            `[batch, 2 * length]`, int32, a permutation in each row.
+            `[batch, width]`, int32; of no meaning beyond the items of a row.
         """
-        one = tf.cast(drawn, tf.int32)
-        inserted_so_far = running_counts(drawn)
-        inserted = tf.reduce_sum(one, axis=1, keepdims=True)
-        # A position and what is inserted beside it fill this slot and the one before.
-        slots = batch.positions + inserted_so_far
-        unused = batch.width + inserted + batch.positions - inserted_so_far
+        # A position and what is inserted beside it fill this place and the one before.
+        places = batch.positions + running_counts(drawn)
         if self._goes_after:
-            return tf.concat([slots - one, tf.where(drawn, slots, unused)], axis=1)
-        return tf.concat([slots, tf.where(drawn, slots - 1, unused)], axis=1)
+            places -= tf.cast(drawn, tf.int32)
+        places -= tf.reshape(cut, [-1, 1])
+        is_old = marks(places, width)
+        gone = tf.reduce_sum(tf.cast(places < 0, tf.int32), axis=1, keepdims=True)
+        olds_so_far = gone + running_counts(is_old)
+        # A new one is like the last old one before it, or the first one after it.
+        if self._goes_after:
+            beside = olds_so_far - 1
+        else:
+            beside = olds_so_far - tf.cast(is_old, tf.int32)
+        return tf.where(is_old, beside, batch.width + beside)
 
 
 def _number_of_neighbours(

@@ -62,7 +62,7 @@ class SwapNoise(RatedAugmentation):
         """See `SequenceAugmentation.augment`."""
         count_seed, position_seed, item_seed = split(seed, 3)
         counts = random_counts(self.rate, batch.lengths, count_seed)
-        batch_size, length = tf.unstack(tf.shape(batch.item_ids))
+        batch_size, length = tf.size(batch.lengths), batch.width
         swapped = random_positions(counts, batch.lengths, length, position_seed)
 
         # Items are numbered through the batch, padding left out.

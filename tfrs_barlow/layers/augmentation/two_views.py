@@ -39,7 +39,7 @@ class TwoViews(RandomSequenceLayer):
         >>> first, second = views(tf.constant([[3, 4, 5, 6, 7, 0]]), training=True)
         >>> first.numpy(), second.numpy()
         (array([[5, 6, 1, 0, 0, 0]], dtype=int32),
-         array([[5, 1, 7, 0, 0, 0]], dtype=int32))
+         array([[1, 6, 7, 0, 0, 0]], dtype=int32))
     """
 
     def __init__(
