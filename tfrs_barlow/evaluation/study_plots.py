@@ -77,6 +77,9 @@ def _batch_sizes(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
                 label=_words(method),
             )
         panel.set(xscale="log", xlabel="batch size", ylabel="figure, test users")
+        sizes = sorted(table["batch_size"].unique())
+        panel.set_xticks(sizes, labels=[str(size) for size in sizes])
+        panel.minorticks_off()
     return _finish(axes, file)
 
 
