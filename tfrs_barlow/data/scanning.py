@@ -250,12 +250,13 @@ def _sort(
     polars = importlib.import_module("polars")
     packed = keys_to_sort_by(users, timestamps)
     if packed is None:
-        table = polars.DataFrame({"user": users, "time": timestamps, "item": item_ids})
+        table = polars.LazyFrame({"user": users, "time": timestamps, "item": item_ids})
         table = table.sort("user", "time", maintain_order=True)
-        return table["item"].to_numpy(), table["time"].to_numpy()
-    keys, time_bits, first = packed
-    table = polars.DataFrame({"key": keys, "item": item_ids})
-    table = table.sort("key", maintain_order=True)
-    timestamps = table["key"].to_numpy() & ((1 << time_bits) - 1)
-    timestamps += first
-    return table["item"].to_numpy(), timestamps
+    else:
+        keys, time_bits, first = packed
+        table = polars.LazyFrame({"key": keys, "item": item_ids})
+        time = (polars.col("key") & ((1 << time_bits) - 1)) + first
+        table = table.sort("key", maintain_order=True).with_columns(time=time)
+    # The streaming engine sorts in half the time.
+    table = table.select("item", "time").collect(engine="streaming")
+    return table["item"].to_numpy(), table["time"].to_numpy()
