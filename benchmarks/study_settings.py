@@ -25,6 +25,7 @@ import pandas as pd
 import tfrs_barlow as tfrsb
 from tfrs_barlow.data import InteractionLog
 from tfrs_barlow.evaluation import StudyConfig
+from tfrs_barlow.evaluation.study_report import markdown_table, with_errors
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "study" / "settings"
 
@@ -62,7 +63,7 @@ def measure(
     output_dir: pathlib.Path,
 ) -> dict[str, str]:
     """Returns the figure of each task: the mean over seeds, and its standard error."""
-    cells = {}
+    figures = {}
     for task, protocol in TASKS.items():
         config = dataclasses.replace(
             StudyConfig(),
@@ -76,11 +77,10 @@ def measure(
         rows = tfrsb.evaluation.run_study(
             log, config, output_dir, dataset="ml-1m", verbose=False
         )
-        figures = rows[FIGURES.get(task, "validation_accuracy")]
-        cells[task] = f"{figures.mean():.3f}"
-        if len(seeds) > 1:
-            cells[task] += f" ± {figures.sem():.3f}"
-    return cells
+        figures[task] = rows[FIGURES.get(task, "validation_accuracy")]
+    table = pd.DataFrame(figures)
+    cells = with_errors(table.mean(), table.sem(), "{:.3f}")
+    return dict(zip(figures, cells, strict=True))
 
 
 def main() -> None:
@@ -91,21 +91,14 @@ def main() -> None:
     parser.add_argument("--output_dir", type=pathlib.Path, default=RESULTS)
     flags = parser.parse_args()
     log = tfrsb.data.load_movielens("ml-1m", flags.data_dir)
-    table = {}
+    table = []
     for name, settings in VARIANTS.items():
-        table[name] = measure(log, settings, tuple(flags.seeds), flags.output_dir)
-        print(name, table[name], flush=True)
-    (flags.output_dir / "report.md").write_text(_markdown(table, flags.seeds))
-
-
-def _markdown(table: dict[str, dict[str, str]], seeds: list[int]) -> str:
-    frame = pd.DataFrame.from_dict(table, orient="index")
-    header = ["settings", *(name.replace("_", " ") for name in frame.columns)]
-    rows = [header, ["---"] * len(header), *frame.reset_index().to_numpy().tolist()]
-    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return (
-        f"MovieLens-1M, 10 % of labels, validation users, seeds {seeds}.\n\n{lines}\n"
-    )
+        cells = measure(log, settings, tuple(flags.seeds), flags.output_dir)
+        table.append({"settings": name, **cells})
+        print(name, cells, flush=True)
+    header = f"MovieLens-1M, 10 % of labels, validation users, seeds {flags.seeds}."
+    report = f"{header}\n\n{markdown_table(pd.DataFrame(table))}"
+    (flags.output_dir / "report.md").write_text(report)
 
 
 if __name__ == "__main__":

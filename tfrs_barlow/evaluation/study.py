@@ -205,10 +205,9 @@ def _makes_sense(cell: Cell) -> bool:
     if cell.method == "category_counts":
         return cell.protocol == "frozen" and cell.task != "next_item"
     if cell.protocol == "as_trained":
-        return cell.task == "next_item" and (
-            cell.method == "transformer_few"
-            or (cell.method in WITH_ALL_NEXT_ITEMS and cell.label_fraction == 1)
-        )
+        # With all labels `transformer_few` is `transformer`, and is not trained again.
+        candidates = WITH_ALL_NEXT_ITEMS if cell.label_fraction == 1 else REFERENCES[:1]
+        return cell.task == "next_item" and cell.method in candidates
     if cell.method in REFERENCES:
         return False
     # For the next item this is what fine-tuning a random encoder does.

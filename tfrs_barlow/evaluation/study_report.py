@@ -122,7 +122,7 @@ def summary_markdown(rows: pd.DataFrame) -> str:
         ["dataset", "batch_size"], sort=False
     ):
         part = part.assign(
-            cell=_with_error(part["mean"], part["standard_error"], "{:.3f}")
+            cell=with_errors(part["mean"], part["standard_error"], "{:.3f}")
         )
         wide = part.pivot_table(
             index=["label_fraction", "protocol", "method"],
@@ -133,7 +133,7 @@ def summary_markdown(rows: pd.DataFrame) -> str:
         ).fillna("")
         seeds = part["seeds"].max()
         parts.append(f"### {dataset}, batch size {batch_size}, {seeds} seeds\n")
-        parts.append(_markdown(wide.reset_index()))
+        parts.append(markdown_table(wide.reset_index()))
     return "\n".join(parts)
 
 
@@ -144,7 +144,7 @@ def gains_markdown(table: pd.DataFrame) -> str:
         ["dataset", "batch_size"], sort=False
     ):
         part = part.assign(
-            cell=_with_error(
+            cell=with_errors(
                 100 * part["gain"], 100 * part["standard_error"], "{:+.0f}"
             )
         )
@@ -153,11 +153,12 @@ def gains_markdown(table: pd.DataFrame) -> str:
             index=index, columns="task", values="cell", aggfunc="first", sort=False
         ).fillna("")
         parts.append(f"### {dataset}, batch size {batch_size}, per cent\n")
-        parts.append(_markdown(wide.reset_index()))
+        parts.append(markdown_table(wide.reset_index()))
     return "\n".join(parts)
 
 
-def _with_error(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
+def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
+    """Writes means with their standard errors, where these are known."""
     plain = form.replace("+", "")
     return [
         form.format(value) + ("" if math.isnan(error) else f" ± {plain.format(error)}")
@@ -165,7 +166,8 @@ def _with_error(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
     ]
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def markdown_table(table: pd.DataFrame) -> str:
+    """Returns a table as Markdown: names and text, and floats as shares in per cent."""
     lines = [
         [str(name).replace("_", " ") for name in table.columns],
         ["---"] * len(table.columns),
