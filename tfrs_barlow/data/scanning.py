@@ -46,7 +46,7 @@ def scan_sequences(
     does (times that are no integers, compressed files, blank lines, any malformed line)
     is left to pandas, as is all without polars.
 
-    Memory grows with the file, by some 60 bytes an event at the peak: the sequences
+    Memory grows with the file, by some 70 bytes an event at the peak: the sequences
     themselves are in memory. `write_sequences_with_beam` is for what does not fit.
 
     Example:
