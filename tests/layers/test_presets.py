@@ -32,7 +32,7 @@ def rates(augmentation):
 @pytest.mark.parametrize(
     ("preset", "expected"),
     [
-        ("crop_and_mask", {"RandomCrop": 0.5, "RandomMask": 0.2}),
+        ("barlow_twins", {"RandomDrop": 0.5}),
         ("cl4srec", {"RandomCrop": 0.6, "RandomMask": 0.3, "RandomReorder": 0.6}),
         (
             "coserec",

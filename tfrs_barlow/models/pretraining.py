@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers import Projector, RandomDrop, TwoViews
+from tfrs_barlow.layers import Projector, TwoViews, preset_views
 from tfrs_barlow.models.base import Model
 from tfrs_barlow.tasks import BarlowTwinsTask
 
@@ -49,8 +49,8 @@ class BarlowTwinsPretraining(Model):
         Args:
             encoder: The query tower to pretrain: from histories `[batch, length]` to
                 embeddings `[batch, dim]`.
-            views: Makes two views of each history. Default: each drops half of its
-                items at random, so that both still end with recent ones.
+            views: Makes two views of each history. Default:
+                `preset_views("barlow_twins")`, which drops half of the items.
             projector: From embeddings to the features that the loss compares. Default:
                 `Projector((512, 512, 512))`.
             task: The loss. Default: `BarlowTwinsTask(0.05)`. This weight and the views
@@ -63,7 +63,7 @@ class BarlowTwinsPretraining(Model):
         """
         super().__init__(name=name)
         self.encoder = encoder
-        self.views = views or TwoViews([RandomDrop(0.5)])
+        self.views = views or preset_views("barlow_twins")
         self.projector = projector or Projector((512, 512, 512))
         self.task = task or BarlowTwinsTask(0.05, name="barlow_twins")
         self.history_column = history_column
