@@ -53,8 +53,8 @@ class BarlowTwinsPretraining(Model):
                 `preset_views("barlow_twins")`, which drops half of the items.
             projector: From embeddings to the features that the loss compares. Default:
                 `Projector((512, 512, 512))`.
-            task: The loss. Default: `BarlowTwinsTask(0.05)`. This weight and the views
-                above did best in the study (docs/study.md), at a batch size of 256.
+            task: The loss. Default: `BarlowTwinsTask(0.05)`. Such weights and views
+                were among the best in the study (docs/study.md), for batches of 256.
             history_column: Which feature holds the histories.
             partner_column: Which feature holds, for each history, another that says the
                 same, to make the second view of: `"partner"` in the batches of

@@ -39,8 +39,8 @@ def preset_views(
     """Returns the `TwoViews` of a method, with its default rates.
 
     - `"barlow_twins"`: what `BarlowTwinsPretraining` does by default: half of the items
-      are dropped at random, so that both views still end with recent ones. It did best
-      in the study (docs/study.md).
+      are dropped at random, so that both views still end with recent ones. None did
+      better in the study (docs/study.md).
     - `"cl4srec"`: a crop (0.6), a mask (0.3) or a reordering (0.6), another one for
       each view.
     - `"coserec"`: a substitution (0.1), an insertion (0.4) or a mask (0.7); for
