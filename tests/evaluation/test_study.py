@@ -124,6 +124,24 @@ def test_a_larger_grid_adds_to_what_is_there(finished):
     assert len(list(RowFile(folder / "rows.jsonl"))) == before + 2
 
 
+def test_as_trained_each_method_is_judged_where_it_has_its_labels(tmp_path):
+    config = dataclasses.replace(
+        CONFIG,
+        methods=("dual_encoder", "transformer_few", "transformer"),
+        tasks=("next_item",),
+        protocols=("as_trained",),
+        label_fractions=(0.2, 1.0),
+        encoder_passes=1,
+    )
+    rows = run_study(LOG, config, tmp_path, dataset="made up", verbose=False)
+    # Of few labels with all labels there would be the same training twice.
+    assert set(zip(rows["method"], rows["label_fraction"], strict=True)) == {
+        ("transformer_few", 0.2),
+        ("dual_encoder", 1.0),
+        ("transformer", 1.0),
+    }
+
+
 @pytest.mark.parametrize(
     "change", [{"mask_rate": 0.5}, {"projector": (32, 16)}, {"seeds": (1,)}]
 )
