@@ -22,7 +22,8 @@ def write_plots(rows: pd.DataFrame, directory: pathlib.Path) -> list[pathlib.Pat
       training users, for each task and protocol, if there are several fractions;
     - `figures_by_batch_size.png`: each method against the batch size, if there are
       several;
-    - `learning_curves.png`: fine-tuning from each start, by the validation users.
+    - `learning_curves.png`: fine-tuning from each start, the best so far by the
+      validation users.
 
     Args:
         rows: As `run_study` returns them.
@@ -91,14 +92,15 @@ def _curves(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
     axes = _panels(tuned["task"].unique())
     for task, panel in axes.items():
         for method, part in tuned[tuned["task"] == task].groupby("method"):
-            # Seeds stop at different steps: the mean is over those that still run.
-            curves = pd.DataFrame(part["curve"].tolist())
+            # A seed that has stopped keeps its best step: a mean over those that go on
+            # would jump.
+            curves = pd.DataFrame(part["curve"].tolist()).cummax(axis=1).ffill(axis=1)
             panel.plot(
                 curves.mean().to_numpy(), color=_colour(method), label=_words(method)
             )
         panel.set(
             xlabel=f"evaluations, {fraction:.0%} of labels",
-            ylabel="figure, validation users",
+            ylabel="best so far, validation users",
         )
     return _finish(axes, file)
 
