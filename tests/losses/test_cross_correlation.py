@@ -91,7 +91,8 @@ def test_equals_the_textbook(kind, batch, dim, path):
     exact = [tf.cast(view, tf.float64) for view in single]
     expected_loss, expected = loss_and_gradients(textbook_terms, *exact)
     loss, gradients = loss_and_gradients(ours, *single)
-    assert relative_error(loss, expected_loss) < 1e-6
+    # The order of sums depends on the processor, and 1 - C_ii magnifies what it leaves.
+    assert relative_error(loss, expected_loss) < 1e-5
     if batch > 2:
         # Collapsed views leave small differences of large gradients: the textbook in
         # float32 is no better.
