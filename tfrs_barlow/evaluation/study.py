@@ -206,8 +206,9 @@ def _makes_sense(cell: Cell) -> bool:
         return cell.protocol == "frozen" and cell.task != "next_item"
     if cell.protocol == "as_trained":
         # With all labels `transformer_few` is `transformer`, and is not trained again.
-        candidates = WITH_ALL_NEXT_ITEMS if cell.label_fraction == 1 else REFERENCES[:1]
-        return cell.task == "next_item" and cell.method in candidates
+        all_labels = cell.label_fraction == 1
+        judged = WITH_ALL_NEXT_ITEMS if all_labels else ("transformer_few",)
+        return cell.task == "next_item" and cell.method in judged
     if cell.method in REFERENCES:
         return False
     # For the next item this is what fine-tuning a random encoder does.
