@@ -338,7 +338,6 @@ def printed_by(call):
     return output.getvalue().rstrip()
 
 
-@pytest.mark.slow
 def test_the_page_shows_what_its_code_prints():
     """A text block holds what the code before it prints, or the command in it."""
     page = (ROOT / "docs" / "augmentations.md").read_text()

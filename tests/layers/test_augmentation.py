@@ -110,6 +110,16 @@ def test_every_form_gives_the_same_result(make, rows, extra, seed):
         assert set(after) <= {*before, MASK_ID}
 
 
+@every_augmentation
+def test_beyond_the_items_of_a_row_there_is_nothing(make):
+    # What comes after it in a chain takes that for granted.
+    layer = make()
+    batch, _ = layer.pack(ragged([[3, 4, 5, 6], [7], [8, 9], []]))
+    view = layer.augment(batch, SEED)
+    beyond = view.positions.numpy() >= view.lengths.numpy()[:, np.newaxis]
+    assert (view.item_ids.numpy() > 0).tolist() == (~beyond).tolist()
+
+
 @every_one_of_own_items
 def test_columns_stay_aligned(make):
     ids = tf.random.uniform([32, 20], FIRST_ITEM_ID, 1000, tf.int32)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
+from scipy import stats
 
 from tfrs_barlow.layers.augmentation import draws
 
@@ -47,7 +48,7 @@ def test_the_smallest_are_those_that_sorting_gives(jit_compile, rate):
     counts = np.floor(rate * lengths).astype(np.int32)
     keys = draws.random_integers(tf.constant(300), tf.constant(40), SEED).numpy()
     keys[np.arange(40) >= lengths[:, np.newaxis]] = draws.KEY_SPAN
-    smallest = tf.function(draws._smallest, jit_compile=jit_compile)
+    smallest = tf.function(draws.smallest, jit_compile=jit_compile)
     drawn = smallest(tf.constant(keys), tf.constant(counts), tf.constant(lengths))
     ranks = keys.argsort(axis=1, kind="stable").argsort(axis=1)
     np.testing.assert_array_equal(drawn, ranks < counts[:, np.newaxis])
@@ -85,6 +86,24 @@ def test_integers_are_uniform_and_independent(first, second, shift):
     chi_square = ((observed - expected) ** 2 / expected).sum()
     # Of 255 degrees of freedom: mean 255, standard deviation 22.6.
     assert 150 < chi_square < 360
+
+
+@pytest.mark.parametrize("choices", [2, 7, 10])
+@pytest.mark.parametrize("below", [draws.KEY_SPAN, 2**22 + 12_345])
+def test_choices_are_uniform_of_any_random_integers(choices, below):
+    integers = np.random.default_rng(0).integers(0, below, 100_000).astype(np.int32)
+    chosen = draws.spread_choices(tf.constant(integers), tf.constant(choices), 10)
+    counts = np.bincount(chosen, minlength=choices)
+    assert len(counts) == choices
+    assert stats.chisquare(counts).pvalue > 0.001
+
+
+@pytest.mark.parametrize("most", [1, 255, 256, 65_535])
+def test_choices_are_below_their_number(most):
+    integers = tf.constant([0, 1, 2**15, draws.KEY_SPAN - 1, draws.KEY_SPAN])
+    for choices in (1, most // 2 + 1, most):
+        chosen = draws.spread_choices(integers, choices, most).numpy()
+        assert ((chosen >= 0) & (chosen < choices)).all()
 
 
 def test_orders_are_permutations_of_their_count():

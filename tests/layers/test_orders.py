@@ -31,18 +31,21 @@ def test_inverse_permutations():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_marks(jit_compile):
-    marks = tf.function(orders.marks, jit_compile=jit_compile)
-    places = tf.constant([[0, 2, -1], [3, 4, 9], [1, 1, 1]])
-    assert marks(places, tf.constant(4)).numpy().astype(int).tolist() == [
-        [1, 0, 1, 0],
+def test_arrivals(jit_compile):
+    arrivals = tf.function(orders.arrivals, jit_compile=jit_compile)
+    places = tf.constant([[0, 2, -1], [3, 4, 9], [2, 1, 0]])
+    assert arrivals(places, tf.constant(4)).numpy().tolist() == [
+        [1, 0, 2, 0],
         [0, 0, 0, 1],
-        [0, 1, 0, 0],
+        [3, 2, 1, 0],
     ]
-    assert marks(places[:0], tf.constant(4)).shape == [0, 4]
+    assert arrivals(places[:0], tf.constant(4)).shape == [0, 4]
+    assert arrivals(places[:, :0], tf.constant(2)).numpy().tolist() == [[0, 0]] * 3
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (5, 16), (5, 17), (9, 203)])
+@pytest.mark.parametrize(
+    "shape", [(0, 3), (3, 0), (1, 1), (5, 128), (0, 200), (5, 200), (5, 256), (9, 203)]
+)
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_running_counts(shape, jit_compile):
     where = np.random.default_rng(0).random(shape) < 0.7
@@ -50,3 +53,13 @@ def test_running_counts(shape, jit_compile):
     counts = count(tf.constant(where))
     assert counts.dtype == tf.int32
     np.testing.assert_array_equal(counts, where.cumsum(axis=1))
+
+
+def test_running_counts_of_rows_of_any_length():
+    where = np.random.default_rng(0).random([5, 300]) < 0.7
+    count = tf.function(
+        orders.running_counts, input_signature=[tf.TensorSpec([None, None], tf.bool)]
+    )
+    for length in (0, 1, 32, 200, 300):
+        counts = count(tf.constant(where[:, :length]))
+        np.testing.assert_array_equal(counts, where[:, :length].cumsum(axis=1))

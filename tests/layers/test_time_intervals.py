@@ -349,6 +349,18 @@ class TestTimeIntervalInsert:
         view = TimeIntervalInsert(1.0, NEIGHBOURS)(ragged_history([0, 4, 9]), True)
         assert lists(view)["timestamp"] == [[0, 2, 4, 6, 9]]
 
+    def test_beyond_the_items_of_a_row_there_is_nothing(self):
+        # The last item of the first row, which is as long as its column, has none
+        # after it, though there is room for one.
+        insert = TimeIntervalInsert(1.0, NEIGHBOURS, item_tables=GENRES)
+        batch, _ = insert.pack(ragged_history([0, 4, 9], [0, 7], []))
+        view = insert.augment(batch, SEED)
+        beyond = view.positions.numpy() >= view.lengths.numpy()[:, np.newaxis]
+        assert beyond[:, -1].all()
+        assert (view.item_ids.numpy() > 0).tolist() == (~beyond).tolist()
+        for column in view.columns.values():
+            assert not column.numpy()[beyond].any()
+
     def test_after_an_item_without_a_neighbour_nothing_comes(self):
         columns = ragged_history([0, 400, 500])
         columns["item_id"] = tf.ragged.constant([[99, 4, 5]], dtype=tf.int64)

@@ -24,6 +24,9 @@ _STEP = 0x1E3779B9
 _FACTORS = 0x21F0AAAD, 0x335A2D97
 """Odd, so that to multiply by them modulo `KEY_SPAN` is one-to-one."""
 
+_GOLDEN_RATIO = 0x9E3779B1
+"""Its fraction, as 32 bits."""
+
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
     """Returns a new `[2]` seed, independent of those for other numbers."""
@@ -102,9 +105,23 @@ def random_positions(
     Returns:
         `[batch, length]`, bool; true `counts` times in a row, within its length.
     """
+    return smallest(random_keys(lengths, length, seed), counts, lengths)
+
+
+def random_keys(lengths: tf.Tensor, length: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns random integers below `KEY_SPAN`, no two in a row equal, to compare.
+
+    Args:
+        lengths: `[batch]`, int32.
+        length: Scalar, int32, the longest that a row can be.
+        seed: `[2]`.
+
+    Returns:
+        `[batch, length]`, int32; `KEY_SPAN` beyond the length of a row.
+    """
     keys = random_integers(tf.size(lengths), length, seed)
     is_item = tf.range(length)[tf.newaxis] < lengths[:, tf.newaxis]
-    return _smallest(tf.where(is_item, keys, KEY_SPAN), counts, lengths)
+    return tf.where(is_item, keys, KEY_SPAN)
 
 
 def random_integers(
@@ -124,6 +141,35 @@ def random_integers(
     steps = tf.cast(tf.range(length), tf.uint32) * _STEP
     numbers = _mixed(_wrapped(start + steps[tf.newaxis]), _FACTORS[0]) ^ twist
     return tf.bitcast(_folded(_mixed(numbers, _FACTORS[1])), tf.int32)
+
+
+def spread_choices(
+    integers: tf.Tensor, choices: int | tf.Tensor, most: int
+) -> tf.Tensor:
+    """Returns integers from 0 to `choices - 1`, all equally likely for random integers.
+
+    They are as likely where the integers are known to be small, as those of positions
+    that were drawn for it. A remainder would do, but takes a division.
+
+    Args:
+        integers: Any shape, int32, random below `KEY_SPAN` or a part of it.
+        choices: An integer or of the shape of `integers`, int32, between 1 and `most`.
+        most: Less than 2^16.
+
+    Returns:
+        Of the shape of `integers`, int32.
+    """
+    # The multiples of the golden ratio lie evenly between two whole numbers; so many
+    # bits of the fraction are kept that its product with the choices has no more.
+    bits = 32 - most.bit_length()
+    fractions = tf.bitwise.right_shift(
+        tf.bitcast(integers, tf.uint32) * _GOLDEN_RATIO,
+        tf.constant(32 - bits, tf.uint32),
+    )
+    products = fractions * tf.cast(choices, tf.uint32)
+    return tf.bitcast(
+        tf.bitwise.right_shift(products, tf.constant(bits, tf.uint32)), tf.int32
+    )
 
 
 def random_orders(counts: tf.Tensor, length: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -158,12 +204,11 @@ def _wrapped(numbers: tf.Tensor) -> tf.Tensor:
     return numbers & tf.constant(KEY_SPAN - 1, tf.uint32)
 
 
-def _smallest(keys: tf.Tensor, counts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+def smallest(keys: tf.Tensor, counts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Returns which keys are the `counts` smallest of their row, `[batch, length]`.
 
     Args:
-        keys: `[batch, length]`, int32, uniform below `KEY_SPAN` and different in a row;
-            just that beyond the row's length.
+        keys: `[batch, length]`, as of `random_keys`.
         counts: `[batch]`, int32, between 0 and `lengths`.
         lengths: `[batch]`, int32.
     """
@@ -183,7 +228,7 @@ def _selected_threshold(keys: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
 
 
 _GUESSES = 7
-"""After so many few rows are more than a key or two away from their threshold."""
+"""After so many hardly a row is more than two or three keys below its threshold."""
 
 
 class _Bound(NamedTuple):
@@ -199,24 +244,29 @@ def _guessed_threshold(
     """Does as `_selected_threshold`, by what XLA knows.
 
     A threshold is guessed between bounds some times, and then moved from key to key.
-    Random keys lie so evenly that the guesses come close.
+    Random keys lie so evenly that the guesses come close. They aim between the last key
+    that is wanted and the first that is not.
     """
     wanted, lengths = (
         tf.cast(number[:, tf.newaxis], tf.float32) for number in (counts, lengths)
     )
     low = _Bound(tf.zeros_like(wanted) - 1, tf.zeros_like(wanted))
     high = _Bound(tf.zeros_like(wanted) + KEY_SPAN, lengths)
+    aim = wanted + 0.5
     for _ in range(_GUESSES):
-        guess = _guess(keys, wanted, low, high)
-        pick = functools.partial(tf.where, guess.count > wanted)
+        guess = _guess(keys, aim, low, high)
+        is_above = guess.count > wanted
+        pick = functools.partial(tf.where, is_above)
         low, high = _Bound(*map(pick, low, guess)), _Bound(*map(pick, guess, high))
+        # Else one bound might never move, since each guess falls on the same side.
+        other_is_far = pick(wanted - low.count, high.count - wanted) > 2
+        aim = wanted + tf.where(other_is_far, pick(-0.5, 1.5), 0.5)
     return _advance(keys, low, wanted)
 
 
-def _guess(keys: tf.Tensor, wanted: tf.Tensor, low: _Bound, high: _Bound) -> _Bound:
-    """Returns a key between two bounds, about where `wanted` keys are not above."""
-    # Between the last key that is drawn and the first that is not.
-    share = (wanted - low.count + 0.5) / (high.count - low.count + 1)
+def _guess(keys: tf.Tensor, aim: tf.Tensor, low: _Bound, high: _Bound) -> _Bound:
+    """Returns a key between two bounds, about where `aim` keys are not above."""
+    share = (aim - low.count) / (high.count - low.count + 1)
     key = tf.floor(low.key + (high.key - low.key) * share)
     below = tf.cast(keys <= tf.cast(key, tf.int32), tf.int32)
     count = tf.reduce_sum(below, axis=1, keepdims=True)

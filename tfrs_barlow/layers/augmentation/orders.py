@@ -10,8 +10,11 @@ from collections.abc import Callable
 import tensorflow as tf
 from tf_keras.src.utils import control_flow_util
 
-_BLOCK = 16
-"""So many positions are counted by one small product of matrices."""
+_LONGEST_PRODUCT = 128
+"""Up to so many positions are counted by one product of matrices."""
+
+_BLOCKS = (32, 40, 24, 48, 16, 56, 64)
+"""So many of a longer row are: multiples of 8, for vector instructions."""
 
 _KEYS_A_STEP = 8
 """So many are compared before the counts are written: most of the time a step takes."""
@@ -91,27 +94,33 @@ def inverse_permutations(permutations: tf.Tensor) -> tf.Tensor:
     return tf.reshape(inverse, [batch_size, length]) - starts
 
 
-def marks(places: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Returns which places of each row are named.
+def arrivals(places: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Returns which position of a row goes to each place.
 
     Args:
-        places: `[batch, any length]`, int32; those below 0 or not below `width` do not
-            count.
+        places: `[batch, length]`, int32, where each position goes, no two of a row to
+            the same place; to none if it is below 0 or not below `width`.
         width: Scalar, int32, how many places there are.
 
     Returns:
-        `[batch, width]`, bool.
+        `[batch, width]`, int32, the positions counted from 1; 0 where none goes.
     """
-    # It ignores what is too large, and refuses what is negative. A row more, since XLA
-    # gets the shape of none wrong.
-    places = tf.pad(tf.where(places < 0, width, places), [[0, 1], [0, 0]])
-    counts = tf.raw_ops.DenseBincount(
-        input=places,
-        size=width,
-        weights=tf.constant([], tf.int32),
-        binary_output=True,
-    )
-    return counts[:-1] > 0
+    batch_size, length = tf.unstack(tf.shape(places))
+    numbers = tf.broadcast_to(tf.range(1, length + 1), [batch_size, length])
+    size = width
+    if in_xla():
+        # As places of one long row: it need not put pairs of indices together then.
+        starts = tf.range(batch_size)[:, tf.newaxis] * width
+        is_place = (places >= 0) & (places < width)
+        size *= batch_size
+        places = tf.reshape(tf.where(is_place, places + starts, size), [-1])
+        numbers = tf.reshape(numbers, [-1])
+    else:
+        # What is too large does not count; what is negative is refused.
+        places = tf.where(places < 0, width, places)
+    # A sum of one number is the number: this takes half the time of a scatter.
+    sums = tf.raw_ops.DenseBincount(input=places, size=size, weights=numbers)
+    return tf.reshape(sums, [batch_size, width])
 
 
 def running_counts(where: tf.Tensor) -> tf.Tensor:
@@ -123,14 +132,34 @@ def running_counts(where: tf.Tensor) -> tf.Tensor:
     Returns:
         `[batch, length]`, int32.
     """
-    batch_size, length = tf.unstack(tf.shape(where))
-    blocks = -(-length // _BLOCK)
-    # Within each block by a matrix product, and then of the blocks. Floats count
-    # exactly up to 2^24.
-    ones = tf.pad(tf.cast(where, tf.float32), [[0, 0], [0, blocks * _BLOCK - length]])
-    triangle = tf.linalg.band_part(tf.ones([_BLOCK, _BLOCK]), 0, -1)
-    within = tf.matmul(tf.reshape(ones, [-1, _BLOCK]), triangle)
-    within = tf.reshape(within, [batch_size, blocks, _BLOCK])
+    # By products of matrices: floats count exactly up to 2^24.
+    ones = tf.cast(where, tf.float32)
+    length = where.shape[1]
+    if length is not None and length <= _LONGEST_PRODUCT:
+        counts = tf.matmul(ones, _triangle(length))
+    else:
+        counts = _running_counts_by_blocks(ones)
+    return tf.cast(counts, tf.int32)
+
+
+def _running_counts_by_blocks(ones: tf.Tensor) -> tf.Tensor:
+    """Does as `running_counts`, within each block and then of the blocks."""
+    batch_size, length = tf.unstack(tf.shape(ones))
+    block = _block(ones.shape[1])
+    blocks = -(-length // block)
+    padded = tf.pad(ones, [[0, 0], [0, blocks * block - length]])
+    within = tf.matmul(tf.reshape(padded, [-1, block]), _triangle(block))
+    within = tf.reshape(within, [batch_size, blocks, block])
     before = tf.cumsum(within[:, :, -1:], axis=1, exclusive=True)
-    counts = tf.reshape(within + before, [batch_size, blocks * _BLOCK])[:, :length]
-    return tf.ensure_shape(tf.cast(counts, tf.int32), where.shape)
+    counts = tf.reshape(within + before, [batch_size, blocks * block])[:, :length]
+    return tf.ensure_shape(counts, ones.shape)
+
+
+def _block(length: int | None) -> int:
+    """Returns a length of block that divides a row's, if one does: padding costs."""
+    dividing = [block for block in _BLOCKS if length and length % block == 0]
+    return [*dividing, _BLOCKS[0]][0]
+
+
+def _triangle(length: int) -> tf.Tensor:
+    return tf.linalg.band_part(tf.ones([length, length]), 0, -1)

@@ -14,11 +14,12 @@ from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
     most_counts,
     random_counts,
-    random_integers,
-    random_positions,
+    random_keys,
+    smallest,
     split,
+    spread_choices,
 )
-from tfrs_barlow.layers.augmentation.orders import marks, running_counts
+from tfrs_barlow.layers.augmentation.orders import arrivals, running_counts
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 
 
@@ -79,29 +80,33 @@ class _SimilarItems(RatedAugmentation):
         count_seed, position_seed = split(seed, 2)
         counts = random_counts(self.rate, batch.lengths, count_seed)
         counts = tf.maximum(counts, tf.minimum(batch.lengths, self.at_least))
-        drawn = self._drawn(batch, counts, position_seed)
-        # The same seed, so that one draw does for both: by its size it decides on the
-        # positions, by its remainder on the neighbours.
-        similar = self._similar(batch, position_seed)
+        keys = random_keys(batch.lengths, batch.width, position_seed)
+        drawn = self._drawn(batch, counts, keys)
+        # One draw does for both: by its size it decides on the positions, by what
+        # `spread_choices` makes of it on the neighbours.
+        similar = self._similar(batch, keys)
         return drawn & (similar != PADDING_ID), similar
 
     def _drawn(
-        self, batch: SequenceBatch, counts: tf.Tensor, seed: tf.Tensor
+        self, batch: SequenceBatch, counts: tf.Tensor, keys: tf.Tensor
     ) -> tf.Tensor:
         """Returns which positions to draw, `counts` in each row."""
-        return random_positions(counts, batch.lengths, batch.width, seed)
+        return smallest(keys, counts, batch.lengths)
 
-    def _similar(self, batch: SequenceBatch, seed: tf.Tensor) -> tf.Tensor:
+    def _similar(self, batch: SequenceBatch, keys: tf.Tensor) -> tf.Tensor:
         """Returns for each item one of its neighbours, `PADDING_ID` if it has none."""
         size, k = self.neighbours.shape
         # All ids beyond the table share one row more, in which there is nothing.
         neighbours = np.append(self.neighbours, np.full([1, k], PADDING_ID), axis=0)
-        row = tf.cast(tf.minimum(tf.cast(batch.item_ids, tf.int64), size), tf.int32)
+        row = batch.item_ids
+        if row.dtype.max > size:  # Else the dtype does not know the number.
+            row = tf.minimum(row, size)
+        row = tf.cast(row, tf.int32)
         number = _number_of_neighbours(neighbours, row)
-        draw = random_integers(tf.size(batch.lengths), batch.width, seed)
-        choice = tf.truncatemod(draw, number)
+        choice = spread_choices(keys, number, k)
         # One look-up in the flat table takes half the time of one by row and column.
-        return tf.gather(neighbours.astype(np.int32).ravel(), row * k + choice)
+        flat = neighbours.astype(np.int32).ravel()
+        return tf.gather_nd(flat, (row * k + choice)[..., tf.newaxis])
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs to make the same layer."""
@@ -169,18 +174,19 @@ class RandomInsert(_SimilarItems):
         """See `SequenceAugmentation.augment`."""
         drawn, similar = self._draw(batch, seed)
         new = self._new_items(batch, drawn, similar)
+        new_so_far = running_counts(drawn)
         lengths = batch.lengths + tf.reduce_sum(tf.cast(drawn, tf.int32), axis=1)
         if batch.room is None:
             width, surplus = batch.width + self._most(batch.width), tf.constant(0)
         else:
             width, surplus = batch.room, tf.maximum(lengths - batch.room, 0)
-        # The new items follow the old ones, and both are then put in order.
-        both = {
-            name: tf.concat([column, new.columns[name]], axis=1)
-            for name, column in batch.columns.items()
-        }
-        source = self._source(batch, drawn, width, surplus)
-        return batch._replace(columns=both).rearrange(source, lengths - surplus)
+        # A position and what is inserted beside it fill this place and the one before.
+        places = batch.positions + new_so_far - tf.reshape(surplus, [-1, 1])
+        if self._goes_after:
+            places -= tf.cast(drawn, tf.int32)
+        lengths -= surplus
+        source = self._source(places, lengths, width, batch.width)
+        return batch.merge(new, source, lengths)
 
     def _most(self, width: tf.Tensor) -> tf.Tensor:
         """Returns how many items a row of a width can get at most."""
@@ -194,33 +200,30 @@ class RandomInsert(_SimilarItems):
         return batch.put(drawn, similar, self.item_tables)
 
     def _source(
-        self, batch: SequenceBatch, drawn: tf.Tensor, width: tf.Tensor, cut: tf.Tensor
+        self, places: tf.Tensor, lengths: tf.Tensor, width: tf.Tensor, olds: tf.Tensor
     ) -> tf.Tensor:
-        """Returns which item each position gets, the new ones numbered after the old.
+        """Returns which item comes to each place, as `SequenceBatch.merge` counts them.
 
         Args:
-            batch: The sequences.
-            drawn: `[batch, length]`, bool, beside which positions something is new.
-            width: Scalar, int32, how many positions there shall be.
-            cut: `[batch]` or scalar, int32, how many of the oldest items no longer fit.
+            places: `[batch, olds]`, int32, where the old items go, and the padding
+                behind them; a new one goes beside the one that it is like.
+            lengths: `[batch]`, int32, how many items there are, the new ones included.
+            width: Scalar, int32, how many places there are.
+            olds: Scalar, int32, the width of the batch.
 
         Returns:
-            `[batch, width]`, int32; of no meaning beyond the items of a row.
+            `[batch, width]`, int32.
         """
-        # A position and what is inserted beside it fill this place and the one before.
-        places = batch.positions + running_counts(drawn)
-        if self._goes_after:
-            places -= tf.cast(drawn, tf.int32)
-        places -= tf.reshape(cut, [-1, 1])
-        is_old = marks(places, width)
-        gone = tf.reduce_sum(tf.cast(places < 0, tf.int32), axis=1, keepdims=True)
-        olds_so_far = gone + running_counts(is_old)
-        # A new one is like the last old one before it, or the first one after it.
-        if self._goes_after:
-            beside = olds_so_far - 1
-        else:
-            beside = olds_so_far - tf.cast(is_old, tf.int32)
-        return tf.where(is_old, beside, batch.width + beside)
+        if not self._goes_after:
+            # What is beyond the last place is beside none, which makes it padding.
+            here = arrivals(places, width)
+            beside = tf.concat([here[:, 1:], tf.zeros_like(here[:, :1])], axis=1)
+            return tf.where(here > 0, here - 1, olds + beside)
+        # One place more, for an old item of which only the new one beside it is left.
+        arrived = arrivals(places + 1, width + 1)
+        here, beside = arrived[:, 1:], arrived[:, :-1]
+        source = tf.where(here > 0, here - 1, olds + beside)
+        return tf.where(tf.range(width) < lengths[:, tf.newaxis], source, olds)
 
 
 def _number_of_neighbours(
@@ -232,7 +235,7 @@ def _number_of_neighbours(
     if np.isin(numbers, [0, k]).all():
         # Nothing to look up in a full table, as most are.
         return k
-    return tf.gather(np.maximum(numbers, 1), row)
+    return tf.gather_nd(np.maximum(numbers, 1), row[..., tf.newaxis])
 
 
 def _validated_neighbours(neighbours: npt.NDArray[Any]) -> npt.NDArray[np.int32]:

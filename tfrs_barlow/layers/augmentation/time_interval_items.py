@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.draws import KEY_SPAN, random_integers
+from tfrs_barlow.layers.augmentation.draws import KEY_SPAN, random_keys
 from tfrs_barlow.layers.augmentation.orders import ranks
 from tfrs_barlow.layers.augmentation.random_mask import RandomMask
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
@@ -93,7 +93,8 @@ class TimeIntervalMask(TimeIntervalAugmentation, RandomMask):
         if self.prefer == "random":
             return super()._hidden(batch, counts, seed)
         intervals = _with_last(self.intervals(batch), batch)
-        return _preferred(self.prefer, intervals, counts, batch.lengths, seed)
+        keys = random_keys(batch.lengths, batch.width, seed)
+        return _preferred(self.prefer, intervals, counts, batch.lengths, keys)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
@@ -163,10 +164,10 @@ class TimeIntervalSubstitute(TimeIntervalAugmentation, RandomSubstitute):
         )
 
     def _drawn(
-        self, batch: SequenceBatch, counts: tf.Tensor, seed: tf.Tensor
+        self, batch: SequenceBatch, counts: tf.Tensor, keys: tf.Tensor
     ) -> tf.Tensor:
         intervals = _with_last(self.intervals(batch), batch)
-        return _preferred(self.prefer, intervals, counts, batch.lengths, seed)
+        return _preferred(self.prefer, intervals, counts, batch.lengths, keys)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
@@ -245,12 +246,12 @@ class TimeIntervalInsert(TimeIntervalAugmentation, RandomInsert):
         )
 
     def _drawn(
-        self, batch: SequenceBatch, counts: tf.Tensor, seed: tf.Tensor
+        self, batch: SequenceBatch, counts: tf.Tensor, keys: tf.Tensor
     ) -> tf.Tensor:
         there_are = tf.maximum(batch.lengths - 1, 0)
         counts = tf.minimum(counts, there_are)
         intervals = self.intervals(batch)
-        return _preferred(self.prefer, intervals, counts, there_are, seed)
+        return _preferred(self.prefer, intervals, counts, there_are, keys)
 
     def _new_items(
         self, batch: SequenceBatch, drawn: tf.Tensor, similar: tf.Tensor
@@ -275,7 +276,7 @@ def _preferred(
     intervals: tf.Tensor,
     counts: tf.Tensor,
     lengths: tf.Tensor,
-    seed: tf.Tensor,
+    keys: tf.Tensor,
 ) -> tf.Tensor:
     """Returns which positions have the smallest or largest intervals of their row.
 
@@ -286,17 +287,15 @@ def _preferred(
         intervals: `[batch, length]`, float64, not negative.
         counts: `[batch]`, int32, how many, between 0 and `lengths`.
         lengths: `[batch]`, int32, among how many.
-        seed: `[2]`.
+        keys: `[batch, length]`, as of `random_keys`: those of equal intervals that have
+            the largest are taken.
 
     Returns:
         `[batch, length]`, bool; true `counts` times in a row, within its length.
     """
-    batch_size, length = tf.unstack(tf.shape(intervals))
     whole = whole_numbers(intervals, tf.reduce_max(intervals, axis=1), _BITS)
     if prefer == "minimum":
         whole = 2**_BITS - whole
-    # A key is the interval followed by what decides between equal ones.
-    decider = tf.cast(random_integers(batch_size, length, seed), tf.int64)
-    within = tf.range(length)[tf.newaxis] < lengths[:, tf.newaxis]
-    keys = tf.where(within, whole * KEY_SPAN + decider, -1)
-    return ranks(keys) < counts[:, tf.newaxis]
+    within = tf.range(tf.shape(keys)[1])[tf.newaxis] < lengths[:, tf.newaxis]
+    whole = tf.where(within, whole * KEY_SPAN + tf.cast(keys, tf.int64), -1)
+    return ranks(whole) < counts[:, tf.newaxis]
