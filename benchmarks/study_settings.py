@@ -1,12 +1,13 @@
-"""What the study's defaults rest on: settings of Barlow Twins, on validation users.
+"""What the study's defaults rest on: settings of both sides, on validation users.
 
     python -m benchmarks.study_settings --data_dir=path/to/ml-1m
 
-Changes one setting of `StudyConfig` at a time, pretrains on MovieLens-1M, and judges by
-a tenth of the labels: categories by a probe of the frozen encoder, the next item after
-fine-tuning. The figures are those of validation users, since this is where to choose;
-no test user is looked at here. Rows go to `rows.jsonl`, and a run that was stopped goes
-on where it was.
+Changes one setting of `StudyConfig` at a time, trains an encoder on MovieLens-1M by
+Barlow Twins or as a dual encoder on all next items, and judges by a tenth of the
+labels: categories by a probe of the frozen encoder, the next item after fine-tuning.
+The figures are those of validation users, since this is where to choose; no test user
+is looked at here. Rows go to `rows.jsonl`, and a run that was stopped goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -25,24 +26,42 @@ import pandas as pd
 import tfrs_barlow as tfrsb
 from tfrs_barlow.data import InteractionLog
 from tfrs_barlow.evaluation import StudyConfig
+from tfrs_barlow.evaluation.study_config import Method
 from tfrs_barlow.evaluation.study_report import markdown_table, with_errors
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "study" / "settings"
 
-VARIANTS: dict[str, dict[str, Any]] = {
+BOTH: dict[str, dict[str, Any]] = {
     "the defaults": {},
-    "drop 0.3": {"drop_rate": 0.3},
-    "drop 0.7": {"drop_rate": 0.7},
-    "crop 0.6, mask 0.3": {"drop_rate": 0.0, "crop_rate": 0.6, "mask_rate": 0.3},
-    "mask 0.5": {"drop_rate": 0.0, "mask_rate": 0.5},
-    "lambda 0.005": {"off_diagonal_weight": 0.005},
-    "lambda 0.02": {"off_diagonal_weight": 0.02},
-    "lambda 0.4": {"off_diagonal_weight": 0.4},
-    "projector 3 x 128": {"projector": (128, 128, 128)},
+    "learning rate 0.0003": {"learning_rate": 3e-4},
+    "learning rate 0.003": {"learning_rate": 3e-3},
     "mean pooling": {"encoder": "mean_pooling"},
     "convolution": {"encoder": "convolution"},
+    "GRU": {"encoder": "gru"},
 }
-"""The settings that differ from the defaults, by a name for the table."""
+VARIANTS: dict[Method, dict[str, dict[str, Any]]] = {
+    "barlow_twins": {
+        **BOTH,
+        "drop 0.3": {"drop_rate": 0.3},
+        "drop 0.7": {"drop_rate": 0.7},
+        "crop 0.6, mask 0.3": {"drop_rate": 0.0, "crop_rate": 0.6, "mask_rate": 0.3},
+        "mask 0.5": {"drop_rate": 0.0, "mask_rate": 0.5},
+        "lambda 0.005": {"off_diagonal_weight": 0.005},
+        "lambda 0.02": {"off_diagonal_weight": 0.02},
+        "lambda 0.4": {"off_diagonal_weight": 0.4},
+        "projector 3 x 128": {"projector": (128, 128, 128)},
+        "different periods": {"pairs": "different_periods"},
+        "same target": {"pairs": "same_target"},
+    },
+    "dual_encoder": {
+        **BOTH,
+        "temperature 0.2": {"temperature": 0.2},
+        "temperature 0.5": {"temperature": 0.5},
+        "temperature 2": {"temperature": 2.0},
+        "temperature 5": {"temperature": 5.0},
+    },
+}
+"""By method, the settings that differ from the defaults, by a name for the table."""
 
 TASKS = {
     "next_category": "frozen",
@@ -58,6 +77,7 @@ FIGURES = {"next_item": "validation_hit_rate_10"}
 
 def measure(
     log: InteractionLog,
+    method: Method,
     settings: dict[str, Any],
     seeds: tuple[int, ...],
     output_dir: pathlib.Path,
@@ -67,7 +87,7 @@ def measure(
     for task, protocol in TASKS.items():
         config = dataclasses.replace(
             StudyConfig(),
-            methods=("barlow_twins",),
+            methods=(method,),
             tasks=(task,),
             protocols=(protocol,),
             label_fractions=(0.1,),
@@ -91,13 +111,18 @@ def main() -> None:
     parser.add_argument("--output_dir", type=pathlib.Path, default=RESULTS)
     flags = parser.parse_args()
     log = tfrsb.data.load_movielens("ml-1m", flags.data_dir)
-    table = []
-    for name, settings in VARIANTS.items():
-        cells = measure(log, settings, tuple(flags.seeds), flags.output_dir)
-        table.append({"settings": name, **cells})
-        print(name, cells, flush=True)
-    header = f"MovieLens-1M, 10 % of labels, validation users, seeds {flags.seeds}."
-    report = f"{header}\n\n{markdown_table(pd.DataFrame(table))}"
+    report = (
+        f"MovieLens-1M, 10 % of labels, validation users, seeds {flags.seeds}: the "
+        "methods of the study, each with one setting changed.\n"
+    )
+    for method, variants in VARIANTS.items():
+        table = []
+        for name, settings in variants.items():
+            seeds = tuple(flags.seeds)
+            cells = measure(log, method, settings, seeds, flags.output_dir)
+            table.append({"settings": name, **cells})
+            print(method, name, cells, flush=True)
+        report += f"\n## {method}\n\n{markdown_table(pd.DataFrame(table))}"
     (flags.output_dir / "report.md").write_text(report)
 
 

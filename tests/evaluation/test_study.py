@@ -93,6 +93,22 @@ def test_methods_have_the_same_number_of_encoder_passes(finished):
     assert steps["random"] == 0
 
 
+def test_the_scores_of_a_dual_encoder_are_divided_by_the_temperature():
+    users, vocabulary = tfrsb.data.build_sequences(LOG)
+    batch = next(
+        iter(tfrsb.data.training_batches(users, batch_size=32, length=20, seed=0))
+    )
+    losses = []
+    for temperature, factor in ((1.0, 1.0), (2.0, 2.0)):
+        config = dataclasses.replace(CONFIG, temperature=temperature)
+        trainer = Trainer(config, vocabulary.size, seed=0, batch_size=32)
+        model = trainer.new_dual_encoder(trainer.new_encoder("dual_encoder"), users)
+        last = model.candidate_tower.layers[-1]
+        last.set_weights([factor * weight for weight in last.get_weights()])
+        losses.append(float(model.compute_loss(batch)))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 @pytest.mark.parametrize(("batch_size", "weight"), [(256, 0.05), (64, 0.0125)])
 def test_lambda_is_in_proportion_to_the_batch_size(batch_size, weight):
     config = dataclasses.replace(CONFIG, off_diagonal_weight=0.05)
@@ -142,6 +158,20 @@ def test_as_trained_each_method_is_judged_where_it_has_its_labels(tmp_path):
     }
 
 
+@pytest.mark.parametrize("pairs", ["different_periods", "same_target"])
+def test_views_of_two_histories(pairs, tmp_path):
+    users, vocabulary = tfrsb.data.build_sequences(LOG)
+    config = dataclasses.replace(CONFIG, pairs=pairs)
+    trainer = Trainer(config, vocabulary.size, seed=0, batch_size=32)
+    towers = trainer.train("barlow_twins", users, tmp_path)
+    untrained = trainer.new_encoder("barlow_twins").get_weights()
+    assert towers.steps > 0
+    assert not np.allclose(towers.encoder.get_weights()[0], untrained[0])
+    # They are others than those of one history, and joint training has none.
+    assert trainer._batches("barlow_twins", users)().element_spec.keys() >= {"partner"}
+    assert "partner" not in trainer._batches("joint", users)().element_spec
+
+
 @pytest.mark.parametrize(
     "change", [{"mask_rate": 0.5}, {"projector": (32, 16)}, {"seeds": (1,)}]
 )
@@ -186,6 +216,8 @@ def test_pretraining_beats_a_random_encoder(tmp_path):
         ({"protocols": ("warm",)}, "protocols must be of .* but hold 'warm'"),
         ({"encoder": "lstm"}, "encoder must be one of .* but it is 'lstm'"),
         ({"label_fractions": (0.0,)}, r"label_fractions must lie in \(0, 1\]"),
+        ({"pairs": "friends"}, "pairs must be one of .* but it is 'friends'"),
+        ({"temperature": 0.0}, "temperature must be above 0, but it is 0.0"),
         ({"batch_sizes": (1,)}, "batch_sizes must be at least 2"),
         ({"drop_rate": 0.0}, "must not all leave a history as it is"),
     ],

@@ -34,6 +34,9 @@ REFERENCES: tuple[Method, ...] = ("transformer_few", "transformer")
 Protocol = Literal["frozen", "fine_tuned", "as_trained"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
+Pairs = Literal["same_history", "different_periods", "same_target"]
+PAIRS: tuple[Pairs, ...] = get_args(Pairs)
+
 ENCODERS: dict[str, type[SequenceEncoder]] = {
     "attention_pooling": AttentionPoolingEncoder,
     "mean_pooling": MeanPoolingEncoder,
@@ -84,6 +87,11 @@ class StudyConfig:
             training: twice a step in Barlow Twins, once in a dual encoder, and in joint
             training once plus twice the share of users that Barlow Twins sees.
         learning_rate: Of Adam, in a method's training.
+        temperature: Of the dual encoders: their softmax is of scores divided by it.
+        pairs: What Barlow Twins makes two views of: the `"same_history"` twice, two
+            `"different_periods"` of a user (`different_period_pairs`), or two histories
+            with the `"same_target"` (`same_target_pairs`). Joint training always takes
+            the same history.
         crop_rate: The share of a history that a view keeps in one piece; 1 for all.
         drop_rate: The share of a view that is dropped; 0 for none.
         mask_rate: The share of a view that is masked; 0 for none.
@@ -114,6 +122,8 @@ class StudyConfig:
     length: int = 50
     encoder_passes: float = 160.0
     learning_rate: float = 1e-3
+    temperature: float = 1.0
+    pairs: Pairs = "same_history"
     crop_rate: float = 1.0
     drop_rate: float = 0.5
     mask_rate: float = 0.0
@@ -140,10 +150,13 @@ class StudyConfig:
                 "crop_rate, drop_rate and mask_rate must not all leave a history as it "
                 "is: two equal views teach nothing."
             )
-        if self.encoder not in ENCODERS:
+        for name, kinds in (("encoder", tuple(ENCODERS)), ("pairs", PAIRS)):
+            value = getattr(self, name)
+            if value not in kinds:
+                raise ValueError(f"{name} must be one of {kinds}, but it is {value!r}.")
+        if not self.temperature > 0:
             raise ValueError(
-                f"encoder must be one of {sorted(ENCODERS)}, but it is "
-                f"{self.encoder!r}."
+                f"temperature must be above 0, but it is {self.temperature}."
             )
         for fraction in self.label_fractions:
             if not 0 < fraction <= 1:

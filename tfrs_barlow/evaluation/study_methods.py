@@ -11,8 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
-from tfrs_barlow.data import UserSequences, training_batches
+from tfrs_barlow.data import (
+    SequencePairs,
+    UserSequences,
+    different_period_pairs,
+    pair_batches,
+    same_target_pairs,
+    training_batches,
+)
 from tfrs_barlow.evaluation.study_config import (
     ENCODERS,
     REFERENCES,
@@ -38,6 +46,11 @@ from tfrs_barlow.models import (
     fit_resumable,
 )
 from tfrs_barlow.tasks import BarlowTwinsTask
+
+_PAIRS: dict[str, Callable[..., SequencePairs]] = {
+    "different_periods": different_period_pairs,
+    "same_target": same_target_pairs,
+}
 
 
 class Towers(NamedTuple):
@@ -104,13 +117,7 @@ class Trainer:
         start = time.monotonic()
         fit_resumable(
             model,
-            functools.partial(
-                training_batches,
-                users,
-                batch_size=self.batch_size,
-                length=self.config.length,
-                seed=self.seed,
-            ),
+            self._batches(method, users),
             steps=steps,
             backup_dir=backup_dir,
             steps_per_epoch=min(steps, 250),
@@ -166,12 +173,24 @@ class Trainer:
             encoder,
             candidate_tower,
             sampling_probability=item_shares(users, self.vocabulary_size),
+            task=tfrs.tasks.Retrieval(
+                temperature=self.config.temperature, remove_accidental_hits=True
+            ),
         )
 
     def new_pretraining(
-        self, encoder: SequenceEncoder, batch_size: float
+        self,
+        encoder: SequenceEncoder,
+        batch_size: float,
+        partner_column: str | None = None,
     ) -> BarlowTwinsPretraining:
-        """Makes a Barlow Twins pretraining of an encoder, for batches of a size."""
+        """Makes a Barlow Twins pretraining of an encoder, for batches of a size.
+
+        Args:
+            encoder: The query tower.
+            batch_size: The users that Barlow Twins sees in a step.
+            partner_column: As of `BarlowTwinsPretraining`.
+        """
         config = self.config
         weight = config.off_diagonal_weight * batch_size / WEIGHT_BATCH_SIZE
         return BarlowTwinsPretraining(
@@ -179,6 +198,24 @@ class Trainer:
             views=TwoViews(_augmentations(config)),
             projector=Projector(config.projector),
             task=BarlowTwinsTask(weight, name="barlow_twins"),
+            partner_column=partner_column,
+        )
+
+    def _batches(
+        self, method: Method, users: UserSequences
+    ) -> Callable[..., tf.data.Dataset]:
+        """Returns the function that `fit_resumable` gets batches from."""
+        batches = functools.partial(training_batches, users)
+        if self._in_pairs(method):
+            draw_pairs = _PAIRS[self.config.pairs]
+            batches = functools.partial(
+                pair_batches, lambda seed: draw_pairs(users, seed=seed)
+            )
+        return functools.partial(
+            batches,
+            batch_size=self.batch_size,
+            length=self.config.length,
+            seed=self.seed,
         )
 
     def _model(self, method: Method, dual_encoder: DualEncoder) -> tf.keras.Model:
@@ -192,7 +229,9 @@ class Trainer:
                 vocabulary_size=self.vocabulary_size,
             )
         pretraining = self.new_pretraining(
-            dual_encoder.query_tower, self._rows_in_views(method)
+            dual_encoder.query_tower,
+            self._rows_in_views(method),
+            "partner" if self._in_pairs(method) else None,
         )
         if method == "barlow_twins":
             return pretraining
@@ -202,6 +241,10 @@ class Trainer:
             barlow_weight=self.config.barlow_weight,
             barlow_share=self.config.barlow_share,
         )
+
+    def _in_pairs(self, method: Method) -> bool:
+        """Returns whether a method makes its views of two histories."""
+        return method == "barlow_twins" and self.config.pairs != "same_history"
 
     def _steps(self, method: Method, users: int) -> int:
         """Returns how many steps embed each user as often as the budget says."""

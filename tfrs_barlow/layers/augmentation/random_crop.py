@@ -13,6 +13,7 @@ from tfrs_barlow.layers.augmentation.draws import (
     random_starts,
     split,
 )
+from tfrs_barlow.layers.augmentation.orders import in_xla
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 
 
@@ -71,9 +72,11 @@ class RandomCrop(RatedAugmentation):
         suffixes = tf.minimum(counts, self.keep_suffix)
         before = batch._replace(lengths=batch.lengths - suffixes)
         starts = self._starts(before, counts - suffixes, start_seed)
-        # No wider than need be, and padded again, since that is cheaper than to fetch.
-        longest = tf.maximum(most_counts(self.rate, batch.width), 1)
-        longest = tf.minimum(longest, batch.width)
+        longest = batch.width
+        if not in_xla():
+            # No wider than need be, and padded again: cheaper there than to fetch.
+            longest = tf.maximum(most_counts(self.rate, batch.width), 1)
+            longest = tf.minimum(longest, batch.width)
         positions = tf.range(longest)[tf.newaxis]
         source = positions + starts[:, tf.newaxis]
         if self.keep_suffix:
