@@ -132,11 +132,13 @@ def test_a_larger_grid_adds_to_what_is_there(finished):
         methods=("counting", "barlow_twins"),
         tasks=("favourite_category",),
         protocols=("frozen",),
-        label_fractions=(0.2, 1.0),
+        label_fractions=(1.0, 0.2),
     )
     before = len(list(RowFile(folder / "rows.jsonl")))
     larger = run_study(LOG, config, folder, dataset="made up", verbose=False)
-    assert len(larger) == 4
+    # Few labels first, and the methods as they were named, for tables.
+    assert larger["label_fraction"].tolist() == [0.2, 0.2, 1.0, 1.0]
+    assert larger["method"].tolist() == ["counting", "barlow_twins"] * 2
     assert len(list(RowFile(folder / "rows.jsonl"))) == before + 2
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import itertools
+import operator
 import pathlib
 import time
 import zlib
@@ -122,7 +123,8 @@ def run_study(
         verbose: Whether to show progress.
 
     Returns:
-        The rows of this log, these settings and this grid: one per cell, the newest.
+        The rows of this log, these settings and this grid: one per cell, the newest,
+        small batches and few labels first.
 
     Raises:
         ValueError: If the log has too few users to be split.
@@ -166,13 +168,15 @@ class _Study:
                 print(f"[{count}/{len(missing)}] {_describe(cell, row)}", flush=True)
 
     def table(self) -> pd.DataFrame:
-        cells = set(self._cells())
+        # In an order for tables, whatever was measured first.
+        place = operator.attrgetter("seed", "batch_size", "label_fraction")
+        grid = dict.fromkeys(sorted(self._cells(), key=place))
         newest = {}
         for row in self.rows.select(self.identity):
             cell = Cell(**{name: row[name] for name in Cell._fields})
-            if cell in cells:
+            if cell in grid:
                 newest[cell] = row
-        return pd.DataFrame(newest.values())
+        return pd.DataFrame([newest[cell] for cell in grid if cell in newest])
 
     def _has(self, cell: Cell) -> bool:
         return self.rows.has({**self.identity, **cell._asdict()})
