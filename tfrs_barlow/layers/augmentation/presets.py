@@ -40,7 +40,7 @@ def preset_views(
 
     - `"barlow_twins"`: what `BarlowTwinsPretraining` does by default: half of the items
       are dropped at random, so that both views still end with recent ones. None did
-      better in the study (docs/study.md).
+      clearly better in the study (docs/study.md).
     - `"cl4srec"`: a crop (0.6), a mask (0.3) or a reordering (0.6), another one for
       each view.
     - `"coserec"`: a substitution (0.1), an insertion (0.4) or a mask (0.7); for
