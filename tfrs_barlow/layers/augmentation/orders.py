@@ -108,16 +108,14 @@ def arrivals(places: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     batch_size, length = tf.unstack(tf.shape(places))
     numbers = tf.broadcast_to(tf.range(1, length + 1), [batch_size, length])
     size = width
+    # What is too large does not count; what is negative is made so, else it is refused.
+    places = tf.bitwise.bitwise_and(places, tf.int32.max)
     if in_xla():
         # As places of one long row: it need not put pairs of indices together then.
         starts = tf.range(batch_size)[:, tf.newaxis] * width
-        is_place = (places >= 0) & (places < width)
         size *= batch_size
-        places = tf.reshape(tf.where(is_place, places + starts, size), [-1])
+        places = tf.reshape(tf.where(places < width, places + starts, size), [-1])
         numbers = tf.reshape(numbers, [-1])
-    else:
-        # What is too large does not count; what is negative is refused.
-        places = tf.where(places < 0, width, places)
     # A sum of one number is the number: this takes half the time of a scatter.
     sums = tf.raw_ops.DenseBincount(input=places, size=size, weights=numbers)
     return tf.reshape(sums, [batch_size, width])
