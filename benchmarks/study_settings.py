@@ -35,6 +35,7 @@ BOTH: dict[str, dict[str, Any]] = {
     "the defaults": {},
     "learning rate 0.0003": {"learning_rate": 3e-4},
     "learning rate 0.003": {"learning_rate": 3e-3},
+    "learning rate 0.01": {"learning_rate": 1e-2},
     "mean pooling": {"encoder": "mean_pooling"},
     "convolution": {"encoder": "convolution"},
 }
@@ -51,7 +52,6 @@ VARIANTS: dict[Method, dict[str, dict[str, Any]]] = {
         "projector 3 x 128": {"projector": (128, 128, 128)},
         "different periods": {"pairs": "different_periods"},
         "same target": {"pairs": "same_target"},
-        "GRU": {"encoder": "gru"},
     },
     "dual_encoder": {
         **BOTH,
@@ -59,7 +59,6 @@ VARIANTS: dict[Method, dict[str, dict[str, Any]]] = {
         "temperature 0.5": {"temperature": 0.5},
         "temperature 2": {"temperature": 2.0},
         "temperature 5": {"temperature": 5.0},
-        "GRU": {"encoder": "gru"},
     },
 }
 """By method, the settings that differ from the defaults, by a name for the table."""
