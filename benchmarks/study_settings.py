@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--output_dir", type=pathlib.Path, default=RESULTS)
     flags = parser.parse_args()
     log = tfrsb.data.load_movielens("ml-1m", flags.data_dir)
+    seeds = tuple(flags.seeds)
     report = (
         f"MovieLens-1M, 10 % of labels, validation users, seeds {flags.seeds}: the "
         "methods of the study, each with one setting changed.\n"
@@ -118,7 +119,6 @@ def main() -> None:
     for method, variants in VARIANTS.items():
         table = []
         for name, settings in variants.items():
-            seeds = tuple(flags.seeds)
             cells = measure(log, method, settings, seeds, flags.output_dir)
             table.append({"settings": name, **cells})
             print(method, name, cells, flush=True)

@@ -99,12 +99,12 @@ def test_the_scores_of_a_dual_encoder_are_divided_by_the_temperature():
         iter(tfrsb.data.training_batches(users, batch_size=32, length=20, seed=0))
     )
     losses = []
-    for temperature, factor in ((1.0, 1.0), (2.0, 2.0)):
+    for temperature in (1.0, 2.0):
         config = dataclasses.replace(CONFIG, temperature=temperature)
         trainer = Trainer(config, vocabulary.size, seed=0, batch_size=32)
         model = trainer.new_dual_encoder(trainer.new_encoder("dual_encoder"), users)
         last = model.candidate_tower.layers[-1]
-        last.set_weights([factor * weight for weight in last.get_weights()])
+        last.set_weights([temperature * weight for weight in last.get_weights()])
         losses.append(float(model.compute_loss(batch)))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 

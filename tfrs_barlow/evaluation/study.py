@@ -124,7 +124,7 @@ def run_study(
 
     Returns:
         The rows of this log, these settings and this grid: one per cell, the newest,
-        small batches and few labels first.
+        by seed, small batches and few labels first.
 
     Raises:
         ValueError: If the log has too few users to be split.

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+from tfrs_barlow.data import (
+    SequencePairs,
+    different_period_pairs,
+    same_target_pairs,
+)
 from tfrs_barlow.evaluation.downstream_tasks import TASKS, TaskName
 from tfrs_barlow.layers import (
     AttentionPoolingEncoder,
@@ -34,9 +40,6 @@ REFERENCES: tuple[Method, ...] = ("transformer_few", "transformer")
 Protocol = Literal["frozen", "fine_tuned", "as_trained"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
-Pairs = Literal["same_history", "different_periods", "same_target"]
-PAIRS: tuple[Pairs, ...] = get_args(Pairs)
-
 ENCODERS: dict[str, type[SequenceEncoder]] = {
     "attention_pooling": AttentionPoolingEncoder,
     "mean_pooling": MeanPoolingEncoder,
@@ -45,6 +48,13 @@ ENCODERS: dict[str, type[SequenceEncoder]] = {
     "transformer": TransformerEncoder,
 }
 """The encoders that a study can train, by their names in `StudyConfig`."""
+
+PAIRS: dict[str, Callable[..., SequencePairs] | None] = {
+    "same_history": None,
+    "different_periods": different_period_pairs,
+    "same_target": same_target_pairs,
+}
+"""What draws the pairs of histories that Barlow Twins makes views of, by name."""
 
 WEIGHT_BATCH_SIZE = 256
 """The batch size that `StudyConfig.off_diagonal_weight` is for."""
@@ -123,7 +133,7 @@ class StudyConfig:
     encoder_passes: float = 160.0
     learning_rate: float = 1e-3
     temperature: float = 1.0
-    pairs: Pairs = "same_history"
+    pairs: str = "same_history"
     crop_rate: float = 1.0
     drop_rate: float = 0.5
     mask_rate: float = 0.0
@@ -150,7 +160,7 @@ class StudyConfig:
                 "crop_rate, drop_rate and mask_rate must not all leave a history as it "
                 "is: two equal views teach nothing."
             )
-        for name, kinds in (("encoder", tuple(ENCODERS)), ("pairs", PAIRS)):
+        for name, kinds in (("encoder", tuple(ENCODERS)), ("pairs", tuple(PAIRS))):
             value = getattr(self, name)
             if value not in kinds:
                 raise ValueError(f"{name} must be one of {kinds}, but it is {value!r}.")

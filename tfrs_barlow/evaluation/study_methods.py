@@ -16,13 +16,12 @@ import tensorflow_recommenders as tfrs
 from tfrs_barlow.data import (
     SequencePairs,
     UserSequences,
-    different_period_pairs,
     pair_batches,
-    same_target_pairs,
     training_batches,
 )
 from tfrs_barlow.evaluation.study_config import (
     ENCODERS,
+    PAIRS,
     REFERENCES,
     WEIGHT_BATCH_SIZE,
     Method,
@@ -46,11 +45,6 @@ from tfrs_barlow.models import (
     fit_resumable,
 )
 from tfrs_barlow.tasks import BarlowTwinsTask
-
-_PAIRS: dict[str, Callable[..., SequencePairs]] = {
-    "different_periods": different_period_pairs,
-    "same_target": same_target_pairs,
-}
 
 
 class Towers(NamedTuple):
@@ -205,9 +199,10 @@ class Trainer:
         self, method: Method, users: UserSequences
     ) -> Callable[..., tf.data.Dataset]:
         """Returns the function that `fit_resumable` gets batches from."""
-        batches = functools.partial(training_batches, users)
-        if self._in_pairs(method):
-            draw_pairs = _PAIRS[self.config.pairs]
+        draw_pairs = self._draw_pairs(method)
+        if draw_pairs is None:
+            batches = functools.partial(training_batches, users)
+        else:
             batches = functools.partial(
                 pair_batches, lambda seed: draw_pairs(users, seed=seed)
             )
@@ -231,7 +226,7 @@ class Trainer:
         pretraining = self.new_pretraining(
             dual_encoder.query_tower,
             self._rows_in_views(method),
-            "partner" if self._in_pairs(method) else None,
+            "partner" if self._draw_pairs(method) else None,
         )
         if method == "barlow_twins":
             return pretraining
@@ -242,9 +237,9 @@ class Trainer:
             barlow_share=self.config.barlow_share,
         )
 
-    def _in_pairs(self, method: Method) -> bool:
-        """Returns whether a method makes its views of two histories."""
-        return method == "barlow_twins" and self.config.pairs != "same_history"
+    def _draw_pairs(self, method: Method) -> Callable[..., SequencePairs] | None:
+        """Returns what draws the two histories for a method's views, if not one."""
+        return PAIRS[self.config.pairs] if method == "barlow_twins" else None
 
     def _steps(self, method: Method, users: int) -> int:
         """Returns how many steps embed each user as often as the budget says."""

@@ -155,8 +155,8 @@ def _running_counts_by_blocks(ones: tf.Tensor) -> tf.Tensor:
 
 def _block(length: int | None) -> int:
     """Returns a length of block that divides a row's, if one does: padding costs."""
-    dividing = [block for block in _BLOCKS if length and length % block == 0]
-    return [*dividing, _BLOCKS[0]][0]
+    dividing = (block for block in _BLOCKS if length and length % block == 0)
+    return next(dividing, _BLOCKS[0])
 
 
 def _triangle(length: int) -> tf.Tensor:

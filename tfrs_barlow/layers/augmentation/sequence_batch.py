@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_barlow.data.vocabulary import PADDING_ID
@@ -198,7 +199,7 @@ class SequenceBatch(NamedTuple):
         columns = dict(self.columns)
         columns[self.item_column] = tf.where(where, item_ids, self.item_ids)
         for name, table in tables.items():
-            values = tf.cast(tf.gather(table, item_ids), columns[name].dtype)
+            values = tf.cast(look_up(table, item_ids), columns[name].dtype)
             columns[name] = _where(where, values, columns[name])
         return self._replace(columns=columns)
 
@@ -445,11 +446,15 @@ def _gather(column: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
         column: `[batch, length, ...]`.
         source: `[batch, new length]`, int32, from 0 to `length - 1`.
     """
-    # With the positions of all rows in one dimension, which is faster to index; and by
-    # `gather_nd`, which takes two thirds of the time of `gather`.
+    # With the positions of all rows in one dimension, which is faster to index.
     flat = tf.reshape(column, tf.concat([[-1], tf.shape(column)[2:]], axis=0))
     rows = tf.range(tf.shape(column)[0])[:, tf.newaxis]
-    return tf.gather_nd(flat, (source + rows * _width(column))[..., tf.newaxis])
+    return look_up(flat, source + rows * _width(column))
+
+
+def look_up(table: npt.ArrayLike | tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns rows of a table: as `tf.gather`, in two thirds of its time."""
+    return tf.gather_nd(table, rows[..., tf.newaxis])
 
 
 def _restore_shapes(

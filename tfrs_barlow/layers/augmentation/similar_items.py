@@ -20,7 +20,7 @@ from tfrs_barlow.layers.augmentation.draws import (
     spread_choices,
 )
 from tfrs_barlow.layers.augmentation.orders import arrivals, running_counts
-from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
+from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch, look_up
 
 
 class _SimilarItems(RatedAugmentation):
@@ -106,7 +106,7 @@ class _SimilarItems(RatedAugmentation):
         choice = spread_choices(keys, number, k)
         # One look-up in the flat table takes half the time of one by row and column.
         flat = neighbours.astype(np.int32).ravel()
-        return tf.gather_nd(flat, (row * k + choice)[..., tf.newaxis])
+        return look_up(flat, row * k + choice)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs to make the same layer."""
@@ -175,6 +175,7 @@ class RandomInsert(_SimilarItems):
         drawn, similar = self._draw(batch, seed)
         new = self._new_items(batch, drawn, similar)
         new_so_far = running_counts(drawn)
+        # Not by the last of these counts, which XLA would then compute once more.
         lengths = batch.lengths + tf.reduce_sum(tf.cast(drawn, tf.int32), axis=1)
         if batch.room is None:
             width, surplus = batch.width + self._most(batch.width), tf.constant(0)
@@ -214,16 +215,17 @@ class RandomInsert(_SimilarItems):
         Returns:
             `[batch, width]`, int32.
         """
-        if not self._goes_after:
-            # What is beyond the last place is beside none, which makes it padding.
+        if self._goes_after:
+            # One place more, for an old item of which only the new one beside it is
+            # left. Beside the last item there may be none, though there is a place.
+            arrived = arrivals(places + 1, width + 1)
+            here, beside = arrived[:, 1:], arrived[:, :-1]
+            beside = tf.where(tf.range(width) < lengths[:, tf.newaxis], beside, 0)
+        else:
             here = arrivals(places, width)
             beside = tf.concat([here[:, 1:], tf.zeros_like(here[:, :1])], axis=1)
-            return tf.where(here > 0, here - 1, olds + beside)
-        # One place more, for an old item of which only the new one beside it is left.
-        arrived = arrivals(places + 1, width + 1)
-        here, beside = arrived[:, 1:], arrived[:, :-1]
-        source = tf.where(here > 0, here - 1, olds + beside)
-        return tf.where(tf.range(width) < lengths[:, tf.newaxis], source, olds)
+        # Where no item comes to a place, nor beside it, there is padding.
+        return tf.where(here > 0, here - 1, olds + beside)
 
 
 def _number_of_neighbours(
@@ -235,7 +237,7 @@ def _number_of_neighbours(
     if np.isin(numbers, [0, k]).all():
         # Nothing to look up in a full table, as most are.
         return k
-    return tf.gather_nd(np.maximum(numbers, 1), row[..., tf.newaxis])
+    return look_up(np.maximum(numbers, 1), row)
 
 
 def _validated_neighbours(neighbours: npt.NDArray[Any]) -> npt.NDArray[np.int32]:

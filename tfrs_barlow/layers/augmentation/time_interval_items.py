@@ -297,5 +297,6 @@ def _preferred(
     if prefer == "minimum":
         whole = 2**_BITS - whole
     within = tf.range(tf.shape(keys)[1])[tf.newaxis] < lengths[:, tf.newaxis]
-    whole = tf.where(within, whole * KEY_SPAN + tf.cast(keys, tf.int64), -1)
-    return ranks(whole) < counts[:, tf.newaxis]
+    # The interval, followed by the key, which decides between equal ones.
+    both = tf.where(within, whole * KEY_SPAN + tf.cast(keys, tf.int64), -1)
+    return ranks(both) < counts[:, tf.newaxis]
