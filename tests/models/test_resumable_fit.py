@@ -139,6 +139,33 @@ def backups(folder):
     return sorted(file.stem for file in (folder / "chief").glob("*.index"))
 
 
+@pytest.mark.parametrize("steps", [3, 4, 10, 12])
+@pytest.mark.parametrize("first_steps", [None, 2, 5])
+def test_takes_as_many_steps_as_asked_for(steps, first_steps, tmp_path):
+    model = line()
+    if first_steps:
+        fit_line(model, tmp_path, steps=first_steps)
+    history = fit_line(model, tmp_path, steps=steps)
+    assert int(model.optimizer.iterations) == max(steps, first_steps or 0)
+    first_epoch = (first_steps or 0) // 4
+    assert history.epoch == list(range(first_epoch, -(-steps // 4)))
+
+
+def test_the_end_of_a_short_last_epoch_is_backed_up_with_what_callbacks_do(tmp_path):
+    class Halve(tf.keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.optimizer.learning_rate = (
+                self.model.optimizer.learning_rate * 0.5
+            )
+
+    model = line()
+    fit_line(model, tmp_path, Halve(), steps=6, backup_steps=1)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.025)
+    restored = line()
+    fit_line(restored, tmp_path, steps=6)
+    assert float(restored.optimizer.learning_rate) == pytest.approx(0.025)
+
+
 def send(number):
     return lambda _: os.kill(os.getpid(), number)
 

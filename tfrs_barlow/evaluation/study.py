@@ -64,8 +64,12 @@ from tfrs_barlow.evaluation.study_rows import Row, RowFile
 MIN_LENGTH = 5
 """Users with fewer events are left out: `future_category` needs a past and a future."""
 
-WITH_FEW_LABELS: tuple[Method, ...] = ("dual_encoder_few", "transformer_few")
-"""The methods that are trained anew for every share of labels."""
+WITH_FEW_LABELS: dict[Method, Method] = {
+    "dual_encoder_few": "dual_encoder",
+    "transformer_few": "transformer",
+}
+"""The methods that are trained anew for every share of labels, and what they are where
+all labels are known."""
 
 WITH_ALL_NEXT_ITEMS: tuple[Method, ...] = ("dual_encoder", "joint", "transformer")
 """The methods that train a candidate tower on the next items of all training users."""
@@ -151,10 +155,9 @@ class _Study:
         self.rows = RowFile(output_dir / "rows.jsonl")
         self.sequences, self.vocabulary = build_sequences(log, min_length=MIN_LENGTH)
         self.categories = ItemCategories.from_log(log, self.vocabulary)
-        fingerprint = zlib.crc32(self.sequences.item_ids.tobytes())
         self.identity = {
             "dataset": dataset,
-            "data": f"{fingerprint:08x}",
+            "data": _fingerprint(self.sequences, self.categories),
             **config.settings(),
         }
 
@@ -209,7 +212,7 @@ def _makes_sense(cell: Cell) -> bool:
     if cell.method == "category_counts":
         return cell.protocol == "frozen" and cell.task != "next_item"
     if cell.protocol == "as_trained":
-        # With all labels `transformer_few` is `transformer`, and is not trained again.
+        # With all labels `transformer_few` is `transformer`.
         all_labels = cell.label_fraction == 1
         judged = WITH_ALL_NEXT_ITEMS if all_labels else ("transformer_few",)
         return cell.task == "next_item" and cell.method in judged
@@ -411,10 +414,13 @@ class _Split:
         return trainer.train(method, users, folder)
 
     def _towers(self, cell: Cell) -> Towers:
-        few = cell.method in WITH_FEW_LABELS
-        return self._towers_of(
-            cell.method, cell.batch_size, cell.label_fraction if few else None
-        )
+        method, label_fraction = cell.method, None
+        if method in WITH_FEW_LABELS:
+            if cell.label_fraction < 1:
+                label_fraction = cell.label_fraction
+            else:
+                method = WITH_FEW_LABELS[method]
+        return self._towers_of(method, cell.batch_size, label_fraction)
 
     def _trainer(self, cell: Cell) -> Trainer:
         return Trainer(
@@ -452,6 +458,19 @@ class _Split:
             length=self.config.length,
             seed=self.seed,
         )
+
+
+def _fingerprint(sequences: UserSequences, categories: ItemCategories) -> str:
+    """Returns what tells data of the same name apart."""
+    fingerprint = 0
+    for part in (
+        sequences.item_ids.tobytes(),
+        sequences.row_splits.tobytes(),
+        categories.membership.tobytes(),
+        repr(categories.names).encode(),
+    ):
+        fingerprint = zlib.crc32(part, fingerprint)
+    return f"{fingerprint:08x}"
 
 
 def _class_figures(

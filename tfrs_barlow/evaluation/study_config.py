@@ -131,7 +131,7 @@ class StudyConfig:
     output_dim: int = 128
     length: int = 50
     encoder_passes: float = 160.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     temperature: float = 1.0
     pairs: str = "same_history"
     crop_rate: float = 1.0

@@ -114,7 +114,7 @@ class Trainer:
             self._batches(method, users),
             steps=steps,
             backup_dir=backup_dir,
-            steps_per_epoch=min(steps, 250),
+            steps_per_epoch=250,
             verbose=self.verbose,
         )
         candidates = None if method == "barlow_twins" else dual_encoder.candidate_tower

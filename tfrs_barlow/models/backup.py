@@ -50,6 +50,7 @@ class Backup(tf.keras.callbacks.Callback):
         backup_dir: str | pathlib.Path,
         stop: StopRequest,
         *,
+        steps: int,
         steps_per_epoch: int,
         every_steps: int | None,
         every_seconds: float | None,
@@ -60,6 +61,7 @@ class Backup(tf.keras.callbacks.Callback):
             model: The model, compiled and with all its weights.
             backup_dir: Where to keep the backups.
             stop: Notes the signals to stop.
+            steps: After how many steps training ends, and with it the last epoch.
             steps_per_epoch: How many steps a full epoch has.
             every_steps: After how many steps to back up.
             every_seconds: After how many seconds. Without either, after every epoch.
@@ -69,6 +71,7 @@ class Backup(tf.keras.callbacks.Callback):
         self.folder = pathlib.Path(backup_dir) / "chief"
         self.step = 0
         self._stop = stop
+        self._steps = steps
         self._steps_per_epoch = steps_per_epoch
         self._every_steps = every_steps
         self._every_seconds = every_seconds
@@ -122,7 +125,7 @@ class Backup(tf.keras.callbacks.Callback):
         if len(self._losses) > _LAG:
             self._check_loss()
         # What other callbacks do at the end of an epoch belongs to its last step.
-        if self.step % self._steps_per_epoch:
+        if self.step % self._steps_per_epoch and self.step < self._steps:
             self._save_or_stop(epoch_ends=False)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

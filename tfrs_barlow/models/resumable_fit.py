@@ -49,8 +49,8 @@ def fit_resumable(
             Under a strategy these are the global batches.
         steps: How many batches to train on in all.
         backup_dir: Where to keep the backup: a folder for this model alone.
-        steps_per_epoch: After how many steps to report; a last epoch with fewer steps
-            is made full.
+        steps_per_epoch: After how many steps to report. The last epoch has fewer if
+            `steps` is not a multiple.
         backup_steps: After how many steps to back up. Default: after every epoch.
         backup_seconds: After how many seconds to back up, at the end of a step; if
             `backup_steps` is given too, after whichever comes first.
@@ -86,6 +86,7 @@ def fit_resumable(
             model,
             backup_dir,
             stop,
+            steps=steps,
             steps_per_epoch=steps_per_epoch,
             every_steps=backup_steps,
             every_seconds=backup_seconds,
@@ -112,22 +113,18 @@ def fit_resumable(
 
 
 def _stretches(step: int, steps: int, steps_per_epoch: int) -> Iterator[dict[str, int]]:
-    """Returns arguments of `fit`: for the rest of an epoch, and for those after it."""
-    epochs = -(-steps // steps_per_epoch)
-    epoch, done = divmod(step, steps_per_epoch)
-    if done and epoch < epochs:
+    """Returns arguments of `fit`: the rest of an epoch, whole ones, a part of one."""
+    while step < steps:
+        epoch, done = divmod(step, steps_per_epoch)
+        count = min(steps_per_epoch - done, steps - step)
+        # Whole epochs are one `fit`, as users and their callbacks expect.
+        epochs = (steps - step) // count if count == steps_per_epoch else 1
         yield {
             "initial_epoch": epoch,
-            "epochs": epoch + 1,
-            "steps_per_epoch": steps_per_epoch - done,
+            "epochs": epoch + epochs,
+            "steps_per_epoch": count,
         }
-        epoch += 1
-    if epoch < epochs:
-        yield {
-            "initial_epoch": epoch,
-            "epochs": epochs,
-            "steps_per_epoch": steps_per_epoch,
-        }
+        step += epochs * count
 
 
 def _build(model: tf.keras.Model, make_batches: Callable[..., tf.data.Dataset]) -> None:
