@@ -78,3 +78,21 @@ def test_any_model_with_a_function_of_its_own(tmp_path):
 def test_bad_arguments_are_named(argument, tmp_path):
     with pytest.raises(ValueError, match=f"{argument} must be at least 1"):
         CrossCorrelationImage(tmp_path, HISTORIES, **{argument: 0})
+
+
+def test_the_pretraining_in_a_joint_model_is_looked_at(tmp_path):
+    barlow_twins = make_model()
+    dual_encoder = tfrsb.models.DualEncoder(
+        barlow_twins.encoder, tf.keras.layers.Embedding(30, 8)
+    )
+    joint = tfrsb.models.JointModel(dual_encoder, barlow_twins)
+    joint.compile(tf.keras.optimizers.Adam(0.01))
+    features = {"history": HISTORIES, "label": HISTORIES[:, 0]}
+    picture = CrossCorrelationImage(tmp_path, features)
+    joint.fit(tf.data.Dataset.from_tensors(features), callbacks=[picture], verbose=0)
+    assert list(images(tmp_path)) == [0]
+
+
+def test_a_model_without_views_is_refused_before_it_trains(tmp_path):
+    with pytest.raises(ValueError, match="embed_views must be given, since Sequential"):
+        CrossCorrelationImage(tmp_path, HISTORIES).set_model(tf.keras.Sequential())

@@ -275,6 +275,18 @@ def test_empty_batches_and_lengths(make, shape):
     assert view.shape == shape
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
+def test_empty_batches_and_lengths_in_a_graph(shape, jit_compile):
+    views = TwoViews(
+        [RandomChoice([make() for make in AUGMENTATIONS.values()])],
+        jit_compile=jit_compile,
+    )
+    function = tf.function(lambda ids: views(ids, training=True))
+    first, second = function(tf.zeros(shape, tf.int32))
+    assert first.shape == second.shape == shape
+
+
 @every_augmentation
 @pytest.mark.parametrize("dtype", [tf.int64, tf.int32, tf.int16, tf.uint8])
 def test_any_integer_dtype(make, dtype):
@@ -299,6 +311,24 @@ def test_any_integer_dtype(make, dtype):
             {"item_id": tf.ones([2, 3], tf.int32), "time": ragged([[1], [2]])},
             TypeError,
             "all dense or all ragged",
+        ),
+        (
+            {"item_id": tf.ones([2, 3], tf.int32), "time": tf.ones([2, 2])},
+            ValueError,
+            r"'time' must have the positions of the item ids.*\(2, 2\) for \(2, 3\)",
+        ),
+        (
+            {"item_id": ragged([[3], [4, 5]]), "time": ragged([[1, 2], [3]])},
+            tf.errors.InvalidArgumentError,
+            "'time' must have the positions.*rows of other lengths",
+        ),
+        (
+            {
+                "item_id": ragged([[3], [4]]),
+                "genres": tf.ragged.constant([[["a", "b"]], [["c"]]]),
+            },
+            ValueError,
+            "'genres' is ragged in 2 dimensions",
         ),
     ],
 )
@@ -325,6 +355,39 @@ def test_bad_seeds(seed):
             layer(padded([[3, 4]]), training=True, seed=seed)
 
 
+def test_columns_of_unknown_widths_must_share_their_positions():
+    spec = {
+        "item_id": tf.TensorSpec([None, None], tf.int32),
+        "rating": tf.TensorSpec([None, None]),
+    }
+    reorder = RandomReorder(1.0)
+    function = tf.function(
+        lambda columns: reorder(columns, training=True), input_signature=[spec]
+    )
+    ids = padded([[3, 4, 5], [6, 7]])
+    function({"item_id": ids, "rating": tf.ones([2, 3])})
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"rating.* must have the"):
+        function({"item_id": ids, "rating": tf.ones([2, 2])})
+
+
+@pytest.mark.parametrize(
+    ("partners", "error", "message"),
+    [
+        ({"item_id": padded([[3]])}, tf.errors.InvalidArgumentError, "as many rows"),
+        ({"item_id": tf.ones([2, 3], tf.int64)}, ValueError, "int32.*int64"),
+        (
+            {"item_id": padded([[3], [4]]), "time": padded([[1], [2]])},
+            ValueError,
+            "partners must have the columns of inputs.*time",
+        ),
+    ],
+)
+def test_partners_that_do_not_fit_are_refused(partners, error, message):
+    inputs = {"item_id": padded([[3, 4, 5], [6, 7]])}
+    with pytest.raises(error, match=message):
+        TwoViews(RandomCrop(0.5))(inputs, training=True, partners=partners)
+
+
 def test_other_bad_arguments():
     with pytest.raises(ValueError, match="padding_side"):
         RandomCrop(0.5, padding_side="both")
@@ -338,6 +401,31 @@ def test_other_bad_arguments():
         Sequential([tf.keras.layers.Dense(3)])
     with pytest.raises(ValueError, match=r"mask_values.*\['genre'\]"):
         RandomMask(0.5, mask_values={"genre": 0})(padded([[3, 4]]), training=True)
+    with pytest.raises(ValueError, match=r"fixed_columns.*\['tiem'\]"):
+        SwapNoise(0.5, fixed_columns=["tiem"])(padded([[3, 4]]), training=True)
+    with pytest.raises(TypeError, match=r"fixed_columns must be a sequence.*'time'"):
+        SwapNoise(0.5, fixed_columns="time")
+    with pytest.raises(TypeError, match=r"seed must be an integer, but it is 1\.5"):
+        RandomCrop(0.5, seed=1.5)
+    with pytest.raises(TypeError, match="keep_suffix must be an integer"):
+        RandomCrop(0.5, keep_suffix=0.5)
+
+
+def test_a_generator_of_augmentations():
+    layers = Sequential(make() for make in (AUGMENTATIONS["random_mask"],))
+    assert len(layers.augmentations) == 1
+
+
+def test_in_the_scope_of_a_strategy(tmp_path):
+    """There is no replica there: it draws as the first one."""
+    ids = padded([[3, 4, 5, 6]])
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        first, _ = TwoViews(RandomCrop(0.5))(ids, training=True)
+        inputs = tf.keras.Input([None], dtype=tf.int32)
+        crop = RandomCrop(0.5, always_active=True)
+        tf.keras.Model(inputs, crop(inputs)).save(tmp_path / "crop.keras")
+        view = tf.keras.models.load_model(tmp_path / "crop.keras")(ids)
+    assert len(items(first)[0]) == len(items(view)[0]) == 2
 
 
 def many(length, layer, rows=20_000):
@@ -378,6 +466,18 @@ class TestRandomMask:
             view["genre"].numpy() == -1, view["item_id"].numpy() == MASK_ID
         )
         assert (view["genre"].numpy() == -1).sum() == 2
+
+    @pytest.mark.parametrize(
+        "value", [b"?", np.array("?"), tf.constant("?"), np.array(["?", "?"])]
+    )
+    def test_what_stands_for_a_hidden_value_is_saved(self, value):
+        titles = tf.constant([[["a", "b"], ["c", "d"]]])
+        columns = {"item_id": padded([[3, 4]]), "titles": titles}
+        mask = RandomMask(0.5, mask_values={"titles": value}, seed=1)
+        same = tf.keras.layers.deserialize(tf.keras.layers.serialize(mask))
+        view = mask(columns, training=True)["titles"].numpy()
+        np.testing.assert_array_equal(same(columns, training=True)["titles"], view)
+        assert (view == b"?").sum() == 2
 
 
 class TestSegmentMask:
@@ -576,6 +676,40 @@ class TestSimilarItems:
     def test_a_negative_least_number(self, layer):
         with pytest.raises(ValueError, match="at_least must be at least 0"):
             layer(0.5, NEIGHBOURS, at_least=-1)
+
+    def test_a_table_of_text_is_saved(self, layer):
+        titles = tf.constant([b"", b"", b"", b"Alien", b"Brazil"]).numpy()
+        layer = layer(1.0, [[0], [0], [0], [4], [3]], item_tables={"title": titles})
+        same = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer))
+        ids, titles = padded([[3]], width=2), tf.constant([["Alien", ""]])
+        columns = {"item_id": ids, "title": titles}
+        view = same(columns, training=True, seed=SEED)
+        assert b"Brazil" in view["title"].numpy()
+
+    @pytest.mark.parametrize(
+        ("table", "column"),
+        [
+            (np.zeros([5, 2], int), padded([[1]])),
+            (np.zeros(5), padded([[1]])),
+            (np.zeros(5, int), tf.constant([["a"]])),
+        ],
+    )
+    def test_a_table_that_does_not_fit_its_column(self, layer, table, column):
+        layer = layer(1.0, [[0], [0], [0], [4], [3]], item_tables={"genre": table})
+        columns = {"item_id": padded([[3]]), "genre": column}
+        columns |= {"time": tf.constant([[1.0]])}
+        with pytest.raises(ValueError, match=r"item_tables\['genre'\] must hold"):
+            layer(columns, training=True)
+
+    def test_ids_that_the_dtype_does_not_hold(self, layer):
+        neighbours = np.zeros([300, 1], int)
+        neighbours[3] = 299
+        columns = {"item_id": tf.constant([[3]], tf.uint8)}
+        columns |= {"time": tf.constant([[1.0]])}
+        with pytest.raises(
+            ValueError, match="ids up to 299, but the item ids are uint8"
+        ):
+            layer(1.0, neighbours)(columns, training=True)
 
     def test_bad_tables_are_named(self, layer):
         augment = layer(0.5, NEIGHBOURS, item_tables={"genre": np.arange(1000)})
@@ -788,6 +922,12 @@ class TestTwoViews:
         views(padded(rows), training=True, seed=SEED)
         views(padded(rows), training=False)
         assert views.identical_views.count == 301, "Only calls that draw are counted."
+
+    def test_unknown_numbers_are_alike(self):
+        columns = {"item_id": padded([[3, 4]]), "rating": tf.constant([[np.nan, 1.0]])}
+        views = TwoViews(RandomMask(0.0))
+        views(columns, training=True)
+        assert views.identical_views.result() == 1
 
     def test_twins_are_alike_in_every_column(self):
         columns = {"item_id": padded([[3, 4]]), "genre": padded([[5, 6]])}

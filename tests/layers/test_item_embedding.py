@@ -34,3 +34,11 @@ def test_equals_that_of_keras(monkeypatch, policy, dense):
 def test_unknown_items_are_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError):
         embed(item_embedding.ItemEmbedding(5, 3), tf.constant([[5]]))
+
+
+def test_a_tower_made_of_it_is_saved_and_loaded(tmp_path):
+    ids = tf.keras.Input([None], dtype=tf.int32)
+    tower = tf.keras.Model(ids, item_embedding.ItemEmbedding(5, 3)(ids))
+    tower.save(tmp_path / "tower.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "tower.keras")
+    np.testing.assert_array_equal(loaded(IDS), tower(IDS))

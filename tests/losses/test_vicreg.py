@@ -67,6 +67,41 @@ def test_integer_weights_equal_repetition():
     assert float(weighted) == pytest.approx(float(expected), rel=1e-12)
 
 
+@pytest.mark.parametrize("path", ["gram", "auto"])
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e4])
+def test_a_column_much_larger_than_the_others(path, scale):
+    view = np.random.default_rng(0).normal(size=(16, 32))
+    view[:, 0] *= scale
+    results = []
+    for values, chosen in ((view.astype(np.float32), path), (view, "direct")):
+        values = tf.constant(values)
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            loss = vicreg_loss(values, values, variance_weight=0.0, path=chosen)
+        results.append((loss, tape.gradient(loss, values)))
+    (loss, gradient), (expected, expected_gradient) = results
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    largest = np.abs(expected_gradient).max()
+    np.testing.assert_allclose(
+        gradient / largest, expected_gradient / largest, atol=1e-5
+    )
+
+
+def test_the_gradient_of_a_constant_view_is_zero():
+    view = tf.ones([4, 3])
+    with tf.GradientTape() as tape:
+        tape.watch(view)
+        loss = vicreg_loss(view, view, epsilon=0.0)
+    assert float(loss) == 25
+    np.testing.assert_array_equal(tape.gradient(loss, view), tf.zeros([4, 3]))
+
+
+@pytest.mark.parametrize("weights", [np.full(4, 0.25), np.zeros(4)])
+def test_weights_that_leave_no_variance_are_refused(weights):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 1 in sum"):
+        vicreg_loss(VIEW, VIEW, sample_weight=weights)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_graph_with_an_unknown_batch(jit_compile):
     function = tf.function(

@@ -130,3 +130,25 @@ def test_candidate_embeddings_are_those_of_all_ids():
     embeddings = model.candidate_embeddings(10)
     assert embeddings.shape == (10, 4)
     np.testing.assert_array_equal(embeddings[7], model.candidate_tower(tf.constant(7)))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_dual_encoder_trains_under_a_mixed_policy(policy):
+    def loss():
+        tf.keras.utils.set_random_seed(0)
+        model = DualEncoder(
+            encoder(),
+            tf.keras.layers.Embedding(10, 4),
+            sampling_probability=np.full(10, 0.1),
+        )
+        model.compile(tf.keras.optimizers.Adam())
+        batches = tf.data.Dataset.from_tensors(FEATURES)
+        return model.fit(batches, verbose=0).history["retrieval/loss"][0]
+
+    expected = loss()
+    tf.keras.mixed_precision.set_global_policy(policy)
+    try:
+        assert loss() == pytest.approx(expected, rel=1e-2)
+        assert tf.keras.mixed_precision.global_policy().name == policy
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")

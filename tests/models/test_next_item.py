@@ -147,3 +147,13 @@ def test_learns_a_cycle(make, num_sampled):
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         tfrsb.models.NextItemModel(gru(), tf.keras.layers.Embedding(9, 3), **arguments)
+
+
+def test_makes_its_weights_under_a_strategy():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = model_of(transformer())
+        model.compile(tf.keras.optimizers.SGD(0.1))
+    batches = tf.data.Dataset.from_tensors(features([[3, 4, 5]], [6]))
+    history = model.fit(batches, verbose=0).history
+    assert np.isfinite(history["loss"][0])

@@ -52,7 +52,8 @@ class CrossCorrelationImage(tf.keras.callbacks.Callback):
             batch: A batch of features as the model takes them; of some hundred rows,
                 since chance correlations are of the size 1 / sqrt(rows).
             embed_views: From `batch` to the embeddings of two views, `[rows, dim]`
-                each. Default: what `BarlowTwinsPretraining.embed_views` makes of it.
+                each. Default: what the `embed_views` of a `BarlowTwinsPretraining` or
+                `JointModel` makes of it.
             every: After how many epochs to write a picture, at least 1.
             max_features: The most features to show, the first ones; at least 1.
             seed: Fixes the views.
@@ -77,16 +78,27 @@ class CrossCorrelationImage(tf.keras.callbacks.Callback):
         self.every = every
         self.max_features = max_features
         self.seed = seed
-        self._embed_views = embed_views or self._embed_views_of_model
+        self._embed_views = embed_views
         self._writer: tf.summary.SummaryWriter | None = None
+
+    def set_model(self, model: tf.keras.Model) -> None:
+        """Makes sure that the model can embed views, before training begins.
+
+        Raises:
+            ValueError: If it has no `embed_views`, and the callback got none.
+        """
+        if self._embed_views is None and not hasattr(model, "embed_views"):
+            raise ValueError(
+                f"embed_views must be given, since {type(model).__name__} has none."
+            )
+        super().set_model(model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the picture, if it is time."""
         if (epoch + 1) % self.every:
             return
         first, second = (
-            embeddings[:, : self.max_features]
-            for embeddings in self._embed_views(self.batch)
+            embeddings[:, : self.max_features] for embeddings in self._embeddings()
         )
         image = correlation_image(cross_correlation_matrix(first, second))
         if self._writer is None:
@@ -101,8 +113,11 @@ class CrossCorrelationImage(tf.keras.callbacks.Callback):
             self._writer.close()
             self._writer = None
 
-    def _embed_views_of_model(self, batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.model.embed_views(batch, seed=tf.constant([self.seed, 0], tf.int64))
+    def _embeddings(self) -> tuple[tf.Tensor, tf.Tensor]:
+        if self._embed_views is not None:
+            return self._embed_views(self.batch)
+        seed = tf.constant([self.seed, 0], tf.int64)
+        return self.model.embed_views(self.batch, seed=seed)
 
 
 def correlation_image(matrix: tf.Tensor, pixels: int = 512) -> tf.Tensor:

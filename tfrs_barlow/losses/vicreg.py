@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,9 @@ import tensorflow as tf
 
 from tfrs_barlow.losses.embeddings import validated_pair, validated_weights
 from tfrs_barlow.losses.off_diagonal import Path, choose_gram, validate_path
+
+_MOST_SUBTRACTED = 0.9
+"""The largest share of a sum that may be taken away from it."""
 
 Product = Callable[[tf.Tensor], tf.Tensor]
 """Returns, for a number, that times a matrix product."""
@@ -57,7 +61,9 @@ def vicreg_loss(
         sample_weight: `[batch]`, not negative, more than 1 in sum: how much each row
             counts. A weight of 2 equals the row being there twice.
         epsilon: Added to each variance before its root is taken.
-        path: `"direct"`, `"gram"` or, by shape, `"auto"`.
+        path: `"direct"`, `"gram"` or, by shape, `"auto"`. Where a few columns have
+            nearly all of the variance, Gram matrices would leave no digit of the
+            covariances, and the direct path is taken in any case.
         check_finite: Whether a NaN or an infinity is an error that names its column.
 
     Returns:
@@ -67,6 +73,8 @@ def vicreg_loss(
         ValueError: If the shapes are not two equal `[batch, dim]`, a weight or
             `epsilon` is negative, or `path` is unknown.
         TypeError: If an input is not floating.
+        tf.errors.InvalidArgumentError: If `sample_weight` is negative or not more than
+            1 in sum.
     """
     for name, value in (
         ("invariance_weight", invariance_weight),
@@ -82,6 +90,8 @@ def vicreg_loss(
     )
     weights = validated_weights(sample_weight, first)
     total = tf.reduce_sum(weights)
+    if sample_weight is not None:
+        total = _above_one(total)
     dim = tf.cast(tf.shape(first)[1], first.dtype)
     gram = choose_gram(path, first, _gram_is_cheaper)
 
@@ -92,10 +102,25 @@ def vicreg_loss(
         # The columns' inner products are then their covariances.
         scaled = tf.sqrt(weights / (total - 1)) * centred
         variance = tf.reduce_sum(tf.square(scaled), axis=0)
-        hinge = tf.nn.relu(1 - tf.sqrt(variance + epsilon))
+        hinge = tf.nn.relu(1 - _root(variance + epsilon))
         loss += variance_weight * tf.reduce_mean(hinge) / 2
         loss += covariance_weight * _covariance_energy(scaled, gram) / dim
     return loss
+
+
+def _above_one(total: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of all weights, of which a variance takes 1 away."""
+    message = "sample_weight must be more than 1 in sum."
+    check = tf.debugging.assert_greater(total, tf.ones_like(total), message)
+    with tf.control_dependencies([check]):
+        return tf.identity(total)
+
+
+def _root(values: tf.Tensor) -> tf.Tensor:
+    """Returns roots, whose gradient at 0 is 0 and not infinite."""
+    is_positive = values > 0
+    safe = tf.where(is_positive, values, tf.ones_like(values))
+    return tf.where(is_positive, tf.sqrt(safe), tf.zeros_like(values))
 
 
 def _gram_is_cheaper(batch: Any, dim: Any) -> Any:
@@ -108,16 +133,14 @@ def _covariance_energy(scaled: tf.Tensor, gram: bool | tf.Tensor) -> tf.Tensor:
 
     @tf.custom_gradient
     def covariance_energy(scaled: tf.Tensor) -> Any:
-        if isinstance(gram, bool):
-            total, product = (_by_gram if gram else _by_matrix)(scaled)
+        if gram is False:
+            total, product = _by_matrix(scaled)
             return total, lambda upstream: product(4 * upstream)
         # What the branches keep for the gradient differs in shape, so they must not
         # keep anything: they return the product. Where it is not used it is pruned.
-        total, of_one = tf.cond(
-            gram,
-            lambda: _at_once(_by_gram(scaled)),
-            lambda: _at_once(_by_matrix(scaled)),
-        )
+        by_gram = functools.partial(_by_gram, scaled)
+        by_matrix = functools.partial(_by_matrix_at_once, scaled)
+        total, of_one = by_gram() if gram is True else tf.cond(gram, by_gram, by_matrix)
         return total, lambda upstream: 4 * upstream * of_one
 
     return covariance_energy(scaled)
@@ -133,17 +156,19 @@ def _by_matrix(scaled: tf.Tensor) -> tuple[tf.Tensor, Product]:
     return tf.reduce_sum(tf.square(off)), lambda factor: tf.matmul(scaled, factor * off)
 
 
-def _by_gram(scaled: tf.Tensor) -> tuple[tf.Tensor, Product]:
-    """The same by the Gram matrix ZZ'."""
+def _by_matrix_at_once(scaled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    total, product = _by_matrix(scaled)
+    return total, product(tf.ones_like(total))
+
+
+def _by_gram(scaled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same by the Gram matrix ZZ', if that leaves digits."""
     gram = tf.matmul(scaled, scaled, transpose_b=True)
     variance = tf.reduce_sum(tf.square(scaled), axis=0)
-    total = tf.reduce_sum(tf.square(gram)) - tf.reduce_sum(tf.square(variance))
-    return (
-        total,
-        lambda factor: tf.matmul(factor * gram, scaled) - scaled * (factor * variance),
+    squares = tf.reduce_sum(tf.square(gram))
+    own = tf.reduce_sum(tf.square(variance))
+    return tf.cond(
+        own < _MOST_SUBTRACTED * squares,
+        lambda: (squares - own, tf.matmul(gram, scaled) - scaled * variance),
+        lambda: _by_matrix_at_once(scaled),
     )
-
-
-def _at_once(energy: tuple[tf.Tensor, Product]) -> tuple[tf.Tensor, tf.Tensor]:
-    total, product = energy
-    return total, product(tf.ones_like(total))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -77,7 +78,8 @@ class DualEncoder(TwoTowers):
             else tf.constant(sampling_probability, tf.float32)
         )
         self.mean_loss = tf.keras.metrics.Mean(name="retrieval/loss")
-        self.task = task or tfrs.tasks.Retrieval(remove_accidental_hits=True)
+        with _full_precision():
+            self.task = task or tfrs.tasks.Retrieval(remove_accidental_hits=True)
 
     def compute_loss(
         self, features: Mapping[str, Any], training: bool = False
@@ -89,14 +91,38 @@ class DualEncoder(TwoTowers):
         """
         labels = gather_rows(features[self.label_column])
         probability = self.sampling_probability
-        loss = self.task(
-            gather_rows(self(features, training=training)),
-            gather_rows(self.candidate_tower(features[self.label_column])),
-            candidate_sampling_probability=(
-                None if probability is None else tf.gather(probability, labels)
-            ),
-            candidate_ids=labels,
-            compute_metrics=not training,
-        )
+        queries = gather_rows(self(features, training=training))
+        candidates = gather_rows(self.candidate_tower(features[self.label_column]))
+        with _full_precision():
+            loss = self.task(
+                _in_full(queries),
+                _in_full(candidates),
+                candidate_sampling_probability=(
+                    None if probability is None else tf.gather(probability, labels)
+                ),
+                candidate_ids=labels,
+                compute_metrics=not training,
+            )
         self.mean_loss.update_state(loss / tf.cast(tf.size(labels), loss.dtype))
         return loss / num_replicas()
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Lets `tfrs.tasks.Retrieval` compute in float32 under a mixed policy.
+
+    Else it fails: it adds what is in half precision to what is not, in layers that it
+    makes where it is called.
+    """
+    policy = tf.keras.mixed_precision.global_policy()
+    if policy.compute_dtype in ("float16", "bfloat16"):
+        tf.keras.mixed_precision.set_global_policy("float32")
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(policy)
+
+
+def _in_full(embeddings: tf.Tensor) -> tf.Tensor:
+    half = embeddings.dtype in (tf.float16, tf.bfloat16)
+    return tf.cast(embeddings, tf.float32) if half else embeddings

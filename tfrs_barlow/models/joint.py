@@ -107,6 +107,12 @@ class JointModel(Model):
         """Returns the query embeddings of the histories, `[batch, dim]`."""
         return self.dual_encoder(features, training=training)
 
+    def embed_views(
+        self, features: Any, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Embeds two views, as `BarlowTwinsPretraining.embed_views` does."""
+        return self.barlow_twins.embed_views(features, seed)
+
     def compute_loss(self, features: Any, training: bool = False) -> tf.Tensor:
         """Returns the weighted sum of both losses; see `tfrs.Model.compute_loss`."""
         retrieval = self.dual_encoder.compute_loss(features, training=training)

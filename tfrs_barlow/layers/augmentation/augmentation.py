@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_barlow.layers.augmentation.sequence_batch import (
@@ -42,6 +45,7 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
 
         Raises:
             ValueError: If `padding_side` is unknown.
+            TypeError: If `seed` is neither `None` nor an integer.
         """
         # Columns keep their dtype: float64 times would lose minutes as float32.
         super().__init__(name=name, autocast=False, **kwargs)
@@ -54,7 +58,7 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
         self.padding_side = padding_side
         self.always_active = always_active
         # `tf.keras.utils.set_random_seed` seeds this generator too.
-        self.seed = random.getrandbits(31) if seed is None else seed
+        self.seed = random.getrandbits(31) if seed is None else whole("seed", seed)
 
     def build(self, input_shape: Any) -> None:
         """Creates the counter of draws."""
@@ -82,7 +86,9 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
         """
         if seed is None:
             draw = self._draws.assign_add(1, read_value=True)
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            # None in the scope of a strategy, as where a model is built or loaded.
+            context = tf.distribute.get_replica_context()
+            replica = 0 if context is None else context.replica_id_in_sync_group
             return tf.stack([self.seed + 2**32 * tf.cast(replica, tf.int64), draw])
         seed = tf.convert_to_tensor(seed)
         if not (seed.dtype.is_integer and seed.shape.is_compatible_with([2])):
@@ -101,6 +107,26 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
             "always_active": self.always_active,
             "seed": self.seed,
         }
+
+
+def whole(name: str, value: Any) -> int:
+    """Returns the value of an argument that must be an integer.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, but it is {value!r}.") from None
+
+
+def plain(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Returns an array whose `tolist` can be saved: text for bytes, as of tensors."""
+    array = np.asarray(values)
+    if array.dtype.kind == "O":
+        array = array.astype("S" if isinstance(array.flat[0], bytes) else "U")
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
 class SequenceAugmentation(RandomSequenceLayer):

@@ -108,7 +108,9 @@ class RandomChoice(_Composite):
                 of this layer hold for all of them, and their own have no effect here.
             replacement: Whether the two views that `TwoViews` makes of a sequence may
                 be made by the same augmentation. If not, all pairs of different ones
-                are equally likely, as in CL4SRec.
+                are equally likely, as in CL4SRec: where this layer makes both views,
+                by itself or in a `Sequential`, not in another choice, and not if
+                `TwoViews` was given a `second`.
             name: The name of the layer.
             **kwargs: As of `SequenceAugmentation`.
 
@@ -278,10 +280,11 @@ class ByLength(_Composite):
 
 
 def _validated(augmentations: Sequence[SequenceAugmentation]) -> list[Any]:
+    augmentations = list(augmentations)
     for augmentation in augmentations:
         if not isinstance(augmentation, SequenceAugmentation):
             raise TypeError(
                 "augmentations must be augmentation layers such as "
                 f"tfrs_barlow.layers.RandomCrop, but one is {augmentation!r}."
             )
-    return list(augmentations)
+    return augmentations

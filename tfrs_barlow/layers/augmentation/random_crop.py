@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
+from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation, whole
 from tfrs_barlow.layers.augmentation.draws import (
     most_counts,
     random_counts,
@@ -58,11 +58,11 @@ class RandomCrop(RatedAugmentation):
             ValueError: If `rate` is outside [0, 1] or `keep_suffix` is negative.
         """
         super().__init__(rate, name=name, **kwargs)
+        self.keep_suffix = whole("keep_suffix", keep_suffix)
         if keep_suffix < 0:
             raise ValueError(
                 f"keep_suffix must be at least 0, but it is {keep_suffix}."
             )
-        self.keep_suffix = keep_suffix
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
         """See `SequenceAugmentation.augment`."""

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_barlow.data.vocabulary import MASK_ID
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
+from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation, plain
 from tfrs_barlow.layers.augmentation.draws import (
     random_counts,
     random_positions,
@@ -30,7 +30,12 @@ class _Mask(RatedAugmentation):
         **kwargs: Any,
     ) -> None:
         super().__init__(rate, name=name, **kwargs)
-        self.mask_values = None if mask_values is None else dict(mask_values)
+        if mask_values is not None:
+            # As they are after loading.
+            mask_values = {
+                column: plain(value).tolist() for column, value in mask_values.items()
+            }
+        self.mask_values = mask_values
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
         count_seed, position_seed = split(seed, 2)

@@ -154,6 +154,8 @@ class SequenceBatch(NamedTuple):
         equal = batch.lengths == other.lengths
         for name, column in batch.columns.items():
             same = column == other.columns[name]
+            if column.dtype.is_floating:
+                same |= tf.math.is_nan(column) & tf.math.is_nan(other.columns[name])
             equal &= tf.reduce_all(same, axis=range(1, column.shape.rank))
         return equal
 
@@ -192,15 +194,17 @@ class SequenceBatch(NamedTuple):
                 value that the position has.
 
         Raises:
-            ValueError: If `tables` names a column that is not there.
+            ValueError: If `tables` names a column that is not there, or holds what does
+                not fit into a column.
         """
         self._require_columns("item_tables", tables)
         item_ids = tf.cast(item_ids, self.item_ids.dtype)
         columns = dict(self.columns)
         columns[self.item_column] = tf.where(where, item_ids, self.item_ids)
         for name, table in tables.items():
-            values = tf.cast(look_up(table, item_ids), columns[name].dtype)
-            columns[name] = _where(where, values, columns[name])
+            column = columns[name]
+            values = look_up(_fitting_table(name, table, column), item_ids)
+            columns[name] = _where(where, tf.cast(values, column.dtype), column)
         return self._replace(columns=columns)
 
     def swap(
@@ -217,7 +221,11 @@ class SequenceBatch(NamedTuple):
             rows: `[batch, length]`, int32, the row to take an item from.
             positions: `[batch, length]`, int32, its position there.
             fixed_columns: Columns that stay as they are.
+
+        Raises:
+            ValueError: If one of `fixed_columns` is not there.
         """
+        self._require_columns("fixed_columns", fixed_columns)
         source = tf.stack([rows, positions], axis=-1)
         columns = {
             name: column
@@ -291,7 +299,8 @@ def pack(
         `inputs`.
 
     Raises:
-        ValueError: If a column has the wrong rank or `item_column` is not there.
+        ValueError: If a column has the wrong rank or other positions than the item ids,
+            or `item_column` is not there.
         TypeError: If item ids are not integers, or dense and ragged columns are mixed.
     """
     columns = dict(inputs) if isinstance(inputs, Mapping) else {item_column: inputs}
@@ -313,6 +322,10 @@ def pack(
         isinstance(column, tf.RaggedTensor) != ragged for column in columns.values()
     ):
         raise TypeError("The columns of inputs must be all dense or all ragged.")
+    columns = {
+        name: _sharing_positions(name, column, item_ids)
+        for name, column in columns.items()
+    }
 
     dense = {
         name: column.to_tensor() if ragged else column
@@ -351,7 +364,85 @@ def _validated(name: str, column: Any) -> tf.Tensor | tf.RaggedTensor:
             f"Sequences must have the shape [batch, length], but the column {name!r} "
             f"has the shape {column.shape}."
         )
+    if isinstance(column, tf.RaggedTensor) and column.ragged_rank > 1:
+        raise ValueError(
+            f"Sequences must be ragged in their length alone, but the column {name!r} "
+            f"is ragged in {column.ragged_rank} dimensions: pad the inner ones first."
+        )
     return column
+
+
+def _sharing_positions(
+    name: str, column: tf.Tensor | tf.RaggedTensor, item_ids: tf.Tensor
+) -> tf.Tensor | tf.RaggedTensor:
+    """Returns a column, of which it is sure that it has the positions of the items."""
+    if column is item_ids:
+        return column
+    message = f"The column {name!r} must have the positions of the item ids, but has"
+    if not column.shape[:2].is_compatible_with(item_ids.shape[:2]):
+        raise ValueError(f"{message} {column.shape[:2]} for {item_ids.shape[:2]}.")
+    if isinstance(column, tf.RaggedTensor):
+        checks = [
+            tf.debugging.assert_equal(column.nrows(), item_ids.nrows(), message),
+            tf.debugging.assert_equal(
+                tf.cast(column.row_splits, tf.int64),
+                tf.cast(item_ids.row_splits, tf.int64),
+                f"{message} others: rows of other lengths.",
+            ),
+        ]
+    elif column.shape[:2].is_fully_defined() and item_ids.shape[:2].is_fully_defined():
+        checks = []
+    else:
+        checks = [
+            tf.debugging.assert_equal(
+                tf.shape(column)[:2], tf.shape(item_ids)[:2], f"{message} others."
+            )
+        ]
+    with tf.control_dependencies(checks):
+        return tf.identity(column)
+
+
+def require_alike(batch: SequenceBatch, partners: SequenceBatch) -> None:
+    """Makes sure that two batches can be the two views of the same sequences.
+
+    Raises:
+        ValueError: If they differ in their columns, or visibly in their rows.
+    """
+    dtypes, theirs = (
+        {name: column.dtype.name for name, column in one.columns.items()}
+        for one in (batch, partners)
+    )
+    if dtypes != theirs:
+        raise ValueError(
+            f"partners must have the columns of inputs, {dtypes}, but have {theirs}."
+        )
+    tf.debugging.assert_equal(
+        tf.size(partners.lengths),
+        tf.size(batch.lengths),
+        "partners must have as many rows as inputs.",
+    )
+
+
+def _fitting_table(name: str, table: npt.ArrayLike, column: tf.Tensor) -> tf.Tensor:
+    """Returns a table of a column's values, if that is what it is."""
+    values = tf.convert_to_tensor(table)
+    fits = values.dtype == column.dtype or (
+        _is_number(values.dtype)
+        and _is_number(column.dtype)
+        # What would be cut off.
+        and not (values.dtype.is_floating and column.dtype.is_integer)
+    )
+    if not (fits and values.shape[1:].is_compatible_with(column.shape[2:])):
+        raise ValueError(
+            f"item_tables[{name!r}] must hold {column.dtype.name} values of the shape "
+            f"{column.shape[2:]}, as the column does, but they are {values.dtype.name} "
+            f"of the shape {values.shape[1:]}."
+        )
+    return values
+
+
+def _is_number(dtype: tf.DType) -> bool:
+    return dtype.is_integer or dtype.is_floating
 
 
 def _items_first(
@@ -376,7 +467,7 @@ def _items_first(
             lambda: _take(batch.columns, batch.positions + shift, batch.is_item),
             lambda: batch.keep(is_item).columns,
         )
-        starts_with_padding = ~is_item[:, 0] & (batch.lengths > 0)
+        starts_with_padding = ~is_item[:, :1] & (batch.lengths > 0)[:, tf.newaxis]
         return columns, tf.reduce_any(starts_with_padding)
 
     columns, left_padded = tf.cond(

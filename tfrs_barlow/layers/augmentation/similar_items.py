@@ -10,7 +10,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_barlow.data.vocabulary import PADDING_ID
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
+from tfrs_barlow.layers.augmentation.augmentation import (
+    RatedAugmentation,
+    plain,
+    whole,
+)
 from tfrs_barlow.layers.augmentation.draws import (
     most_counts,
     random_counts,
@@ -56,12 +60,12 @@ class _SimilarItems(RatedAugmentation):
                 ids, a table does not have a row for each id, or `at_least` is negative.
         """
         super().__init__(rate, name=name, **kwargs)
+        self.at_least = whole("at_least", at_least)
         if at_least < 0:
             raise ValueError(f"at_least must be at least 0, but it is {at_least}.")
-        self.at_least = at_least
         self.neighbours = _validated_neighbours(np.asarray(neighbours))
         self.item_tables = {
-            column: np.asarray(table) for column, table in (item_tables or {}).items()
+            column: plain(table) for column, table in (item_tables or {}).items()
         }
         for column, table in self.item_tables.items():
             if table.ndim < 1 or len(table) != len(self.neighbours):
@@ -99,6 +103,11 @@ class _SimilarItems(RatedAugmentation):
         # All ids beyond the table share one row more, in which there is nothing.
         neighbours = np.append(self.neighbours, np.full([1, k], PADDING_ID), axis=0)
         row = batch.item_ids
+        if row.dtype.max < self.neighbours.max():
+            raise ValueError(
+                f"neighbours holds ids up to {self.neighbours.max()}, but the item ids "
+                f"are {row.dtype.name}, which ends at {row.dtype.max}."
+            )
         if row.dtype.max > size:  # Else the dtype does not know the number.
             row = tf.minimum(row, size)
         row = tf.cast(row, tf.int32)

@@ -54,8 +54,14 @@ class SwapNoise(RatedAugmentation):
 
         Raises:
             ValueError: If `rate` is outside [0, 1].
+            TypeError: If `fixed_columns` is a string.
         """
         super().__init__(rate, name=name, **kwargs)
+        if isinstance(fixed_columns, str):
+            raise TypeError(
+                f"fixed_columns must be a sequence of names, but it is the string "
+                f"{fixed_columns!r}."
+            )
         self.fixed_columns = list(fixed_columns)
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:

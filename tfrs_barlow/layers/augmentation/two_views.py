@@ -16,6 +16,7 @@ from tfrs_barlow.layers.augmentation.draws import split
 from tfrs_barlow.layers.augmentation.sequence_batch import (
     SequenceBatch,
     concatenate,
+    require_alike,
 )
 
 Augmentations = SequenceAugmentation | Sequence[SequenceAugmentation]
@@ -99,7 +100,8 @@ class TwoViews(RandomSequenceLayer):
 
         Raises:
             ValueError: If a column is not at least `[batch, length]`, the one of item
-                ids is missing, or `seed` is not two integers.
+                ids is missing, `seed` is not two integers, or `partners` have other
+                columns or another number of rows.
             TypeError: If the item ids are not integers of shape `[batch, length]`.
         """
         if not (training or self.always_active):
@@ -109,7 +111,8 @@ class TwoViews(RandomSequenceLayer):
         compiled = self.jit_compile and _is_known_to_xla((inputs, partners))
         make = self._compiled_views if compiled else self._views
         views, twins, count = make(inputs, partners, self.resolve_seed(seed))
-        if seed is None:
+        # Where a model is built in the scope of a strategy, metrics cannot count.
+        if seed is None and not tf.distribute.in_cross_replica_context():
             # As a share and its weight: Keras checks more in many operations.
             share = tf.math.divide_no_nan(twins, count)
             self.identical_views.update_state(share, count)
@@ -123,6 +126,7 @@ class TwoViews(RandomSequenceLayer):
         partner_batch, unpack_partners = batch, unpack
         if partners is not None:
             partner_batch, unpack_partners = self.pack(partners)
+            require_alike(batch, partner_batch)
         first, second = self._augmented(batch, partner_batch, seed)
         views = unpack(first), unpack_partners(second)
         return views, *_count_twins(first, second)

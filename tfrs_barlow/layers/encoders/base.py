@@ -219,7 +219,8 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
             )
         self._check_inputs(ids)
         if not self.built:
-            build_layer(self, ids.shape)
+            with tf.init_scope():  # As Keras does where it builds.
+                build_layer(self, ids.shape)
         items, mask = self._read_ids(*_densify(ids, None))
         embeddings = self._drop(self.item_embedding(items), training=training)
         return self._head(self.encode(embeddings, mask, training)), items

@@ -10,6 +10,7 @@ _DENSE_ROWS = 2**15
 """The gradient of a table with at most so many rows is a tensor of its shape."""
 
 
+@tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
 class ItemEmbedding(tf.keras.layers.Embedding):
     """A `tf.keras.layers.Embedding` that costs less to train on several devices.
 
