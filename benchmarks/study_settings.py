@@ -7,9 +7,10 @@ as a dual encoder on all next items, and judges by a tenth of the labels: catego
 a probe of the frozen encoder, the next item after fine-tuning. First one setting at a
 time is changed at a learning rate of 0.001, then a few at the one found best, which is
 the default now.
-The figures are those of validation users, since this is where to choose; no test user
-is looked at here. Rows go to `rows.jsonl`, and a run that was stopped goes on where it
-was.
+
+The figures are those of validation users, since this is where to choose; those of test
+users are in the rows, as of every study, and are not read. Rows go to `rows.jsonl`, and
+a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations

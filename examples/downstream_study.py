@@ -8,8 +8,8 @@ r"""Compares Barlow Twins with the dual encoder on a log of yours, or on public 
 
 The first takes a minute and needs no network. Every finished measurement is a line in
 `OUTPUT_DIR/rows.jsonl`; a run that was stopped goes on where it was when it is started
-again. The tables and plots at the end are of all rows of this data, these settings and
-this grid.
+again. The tables and plots at the end are of all rows of this data and these settings,
+whatever part of the grid was measured now.
 """
 
 from __future__ import annotations
@@ -80,15 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the study that the command line describes."""
     parser = _parser()
     flags = parser.parse_args(arguments)
+    name = pathlib.Path(flags.data).stem
+    output_dir = flags.output_dir or pathlib.Path("runs") / f"study-{name}"
     try:
         config = _config(flags)
         log = _load(flags)
+        print(log)
+        rows = tfrsb.evaluation.run_study(
+            log, config, output_dir, dataset=name, other_grids=True
+        )
     except (ImportError, OSError, TypeError, ValueError) as error:
         parser.exit(1, f"error: {error}\n")
-    print(log)
-    name = pathlib.Path(flags.data).stem
-    output_dir = flags.output_dir or pathlib.Path("runs") / f"study-{name}"
-    rows = tfrsb.evaluation.run_study(log, config, output_dir, dataset=name)
     _report(rows, output_dir)
 
 
@@ -162,7 +164,12 @@ def _load(flags: argparse.Namespace) -> InteractionLog:
         f"{name}_column": getattr(flags, f"{name}_column")
         for name in ("user", "item", "time", "category")
     }
-    missing = [f"--{name}" for name, column in columns.items() if column is None]
+    # Without categories the next item can be judged; where not, the study says so.
+    missing = [
+        f"--{name}"
+        for name, column in columns.items()
+        if column is None and name != "category_column"
+    ]
     if missing:
         raise ValueError(f"--data={flags.data} needs {', '.join(missing)}.")
     return tfrsb.data.read_interactions(flags.data, **columns)

@@ -8,15 +8,19 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 import tfrs_barlow as tfrsb
 from examples import downstream_study
+from tfrs_barlow.data import InteractionLog
 from tfrs_barlow.evaluation import (
     RowFile,
     StudyConfig,
     gains,
+    gains_markdown,
     run_study,
     summary,
+    summary_markdown,
     write_plots,
 )
 from tfrs_barlow.evaluation.study_methods import Trainer
@@ -93,6 +97,28 @@ def test_methods_have_the_same_number_of_encoder_passes(finished):
     assert steps["random"] == 0
 
 
+@pytest.mark.parametrize("method", ["dual_encoder", "barlow_twins", "joint"])
+def test_the_steps_of_a_row_were_taken(method, tmp_path, monkeypatch):
+    models = []
+    compile_model = tf.keras.Model.compile
+    monkeypatch.setattr(
+        tf.keras.Model,
+        "compile",
+        lambda model, *args, **kwargs: (
+            models.append(model) or compile_model(model, *args, **kwargs)
+        ),
+    )
+    users, vocabulary = tfrsb.data.build_sequences(LOG)
+    # More than one epoch of 250, and no whole number of them.
+    config = dataclasses.replace(CONFIG, encoder_passes=30, length=5)
+    trainer = Trainer(config, vocabulary.size, seed=0, batch_size=16)
+    towers = trainer.train(method, users, tmp_path)
+    assert towers.steps > 250
+    assert int(models[0].optimizer.iterations) == towers.steps
+    # A training that was finished before is known by its time.
+    assert trainer.train(method, users, tmp_path).seconds > towers.seconds
+
+
 def test_the_scores_of_a_dual_encoder_are_divided_by_the_temperature():
     users, vocabulary = tfrsb.data.build_sequences(LOG)
     batch = next(
@@ -139,6 +165,11 @@ def test_a_larger_grid_adds_to_what_is_there(finished):
     # Few labels first, and the methods as they were named, for tables.
     assert larger["label_fraction"].tolist() == [0.2, 0.2, 1.0, 1.0]
     assert larger["method"].tolist() == ["counting", "barlow_twins"] * 2
+    both = run_study(
+        LOG, config, folder, dataset="made up", other_grids=True, verbose=False
+    )
+    assert len(both) == before + 2
+    assert both["label_fraction"].is_monotonic_increasing
     assert len(list(RowFile(folder / "rows.jsonl"))) == before + 2
 
 
@@ -229,6 +260,75 @@ def test_settings_out_of_range_are_named(change, message):
         dataclasses.replace(CONFIG, **change)
 
 
+@pytest.mark.parametrize(
+    "name", ["encoder_passes", "length", "fine_tuning_steps", "barlow_weight"]
+)
+def test_settings_that_must_be_positive(name):
+    with pytest.raises(ValueError, match=f"{name} must be above 0, but it is 0"):
+        dataclasses.replace(CONFIG, **{name: 0})
+
+
+def test_a_share_above_one_is_named():
+    with pytest.raises(ValueError, match=r"drop_rate must lie in \[0, 1\], but it is"):
+        dataclasses.replace(CONFIG, drop_rate=1.5)
+
+
+def counting_of(log, folder, **change):
+    """The rows of the method that needs no training."""
+    config = dataclasses.replace(CONFIG, methods=("counting",), **change)
+    return run_study(log, config, folder, dataset="made up", verbose=False)
+
+
+def test_other_categories_are_other_data(tmp_path):
+    items = LOG.items.assign(
+        categories=[("a",), ("b",), ("c",)] * (len(LOG.items) // 3)
+    )
+    for folder in (tmp_path / "shared", tmp_path / "fresh"):
+        if folder.name == "shared":
+            counting_of(LOG, folder)
+        rows = counting_of(InteractionLog(LOG.interactions, items), folder)
+        figure = rows.set_index("task")["test_accuracy"]["favourite_category"]
+        if folder.name == "shared":
+            expected = figure
+    assert figure == expected
+
+
+def test_the_next_item_needs_no_categories(tmp_path):
+    log = InteractionLog(
+        LOG.interactions, LOG.items.assign(categories=[()] * len(LOG.items))
+    )
+    assert len(counting_of(log, tmp_path, tasks=("next_item",))) == 1
+    with pytest.raises(ValueError, match="no item of the log has a category"):
+        counting_of(log, tmp_path)
+
+
+def test_cells_without_labels_are_passed_over(tmp_path, capsys):
+    one = [("a",)] + [()] * (len(LOG.items) - 1)
+    log = InteractionLog(LOG.interactions, LOG.items.assign(categories=one))
+    config = dataclasses.replace(
+        CONFIG,
+        methods=("counting",),
+        tasks=("next_category", "next_item"),
+        label_fractions=(0.01,),
+    )
+    rows = run_study(log, config, tmp_path, dataset="made up")
+    assert rows["task"].tolist() == ["next_item"]
+    assert (
+        "not measured, since no user with known labels has" in capsys.readouterr().out
+    )
+
+
+def test_a_grid_without_a_cell_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"No method of .*'counting'.* is judged by"):
+        counting_of(LOG, tmp_path, protocols=("fine_tuned",))
+
+
+def test_too_few_users_are_counted(tmp_path):
+    log = tfrsb.data.generate_synthetic_log(num_users=7)
+    with pytest.raises(ValueError, match="10 users with 5 events or more, but only 7"):
+        counting_of(log, tmp_path)
+
+
 def rows_of(figures):
     """Rows of one place, from (method, seed, accuracy)."""
     return pd.DataFrame(
@@ -271,7 +371,17 @@ def test_gains_are_paired_by_seed():
 
 def test_a_baseline_of_nothing_gives_no_gain():
     rows = rows_of([("joint", 0, 0.3), ("random", 0, 0.0)])
-    assert np.isnan(gains(rows, method="joint", baseline="random").iloc[0]["gain"])
+    table = gains(rows, method="joint", baseline="random")
+    assert np.isnan(table.iloc[0]["gain"])
+    assert "nan" not in gains_markdown(table)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(1, "100%"), (0.1, "10%"), (0.002, "0.2%")]
+)
+def test_shares_of_labels_can_be_told_apart(share, expected):
+    rows = rows_of([("random", 0, 0.2)]).assign(label_fraction=share)
+    assert f"| {expected} | frozen | random | 0.200 |" in summary_markdown(rows)
 
 
 def test_plots_are_drawn_of_what_is_there(finished, tmp_path):
@@ -293,6 +403,10 @@ def test_plots_are_drawn_of_what_is_there(finished, tmp_path):
         "learning_curves.png",
     ]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+    tuned = more[more["protocol"] == "fine_tuned"]
+    assert "figures_by_batch_size.png" not in [
+        file.name for file in write_plots(tuned, tmp_path)
+    ]
     counted = rows[rows["method"] == "counting"]
     assert write_plots(counted, tmp_path) == []
 

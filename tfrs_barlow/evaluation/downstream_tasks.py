@@ -43,7 +43,7 @@ class DownstreamTask(NamedTuple):
 
 
 def downstream_task(
-    name: TaskName, sequences: UserSequences, categories: ItemCategories
+    name: TaskName, sequences: UserSequences, categories: ItemCategories | None
 ) -> DownstreamTask:
     """Returns what a task asks of every user.
 
@@ -60,26 +60,32 @@ def downstream_task(
     Args:
         name: Which task.
         sequences: All users, each with at least two events.
-        categories: Of the items. The next category is the rarest one of an item.
+        categories: Of the items; None will do for the next item. The next category is
+            the rarest one of an item.
 
     Raises:
-        ValueError: If `name` is unknown or a user has fewer than two events.
+        ValueError: If `name` is unknown, a user has fewer than two events, or the task
+            is of categories and there are none.
     """
     if name not in TASKS:
         raise ValueError(f"name must be one of {TASKS}, but it is {name!r}.")
     if (sequences.lengths < 2).any():
         raise ValueError("sequences must hold at least two events for every user.")
+    last = sequences.item_from_end(1)
+    if name == "next_item":
+        return DownstreamTask(sequences.without_last(), last.astype(np.int64))
+    if categories is None:
+        raise ValueError(f"categories must be given for {name}.")
+    if name == "next_category":
+        labels = categories.rarest(last).astype(np.int64)
+        return DownstreamTask(sequences.without_last(), labels)
     if name == "favourite_category":
         return DownstreamTask(sequences, categories.favourite(sequences))
-    if name == "future_category":
-        held_back = np.ceil(FUTURE_SHARE * sequences.lengths).astype(np.int64)
-        starts, ends = sequences.row_splits[:-1], sequences.row_splits[1:]
-        future = sequences.take(sequences.user_ids, ends - held_back, held_back)
-        past = sequences.take(sequences.user_ids, starts, sequences.lengths - held_back)
-        return DownstreamTask(past, categories.favourite(future))
-    last = sequences.item_from_end(1)
-    labels = last if name == "next_item" else categories.rarest(last)
-    return DownstreamTask(sequences.without_last(), labels.astype(np.int64))
+    held_back = np.ceil(FUTURE_SHARE * sequences.lengths).astype(np.int64)
+    starts, ends = sequences.row_splits[:-1], sequences.row_splits[1:]
+    future = sequences.take(sequences.user_ids, ends - held_back, held_back)
+    past = sequences.take(sequences.user_ids, starts, sequences.lengths - held_back)
+    return DownstreamTask(past, categories.favourite(future))
 
 
 def users_with_labels(split: UserSplit, fraction: float) -> npt.NDArray[np.int64]:

@@ -26,7 +26,8 @@ class FineTuningSettings(NamedTuple):
 
     Attributes:
         steps: How many steps, of which those up to the best validation count.
-        steps_per_evaluation: How often to validate.
+        steps_per_evaluation: How often to validate. If `steps` are more but no
+            multiple, there are as many more as it takes to the last validation.
         patience: How many validations without a new best end the training.
         batch_size: The rows of a batch.
         learning_rate: Of Adam.

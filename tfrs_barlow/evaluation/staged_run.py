@@ -68,20 +68,13 @@ class StagedRun:
         figures: Figures = json.loads(file.read_text())
         return figures
 
-    @contextlib.contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str) -> contextlib.AbstractContextManager[None]:
         """Adds the time its body takes to the seconds of a stage."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = self.seconds(stage) + time.monotonic() - start
-            _write(self.folder(stage) / "seconds.json", seconds)
+        return timed(self.folder(stage))
 
     def seconds(self, stage: str) -> float:
         """Returns how long a stage has taken so far, over all interruptions."""
-        file = self.folder(stage) / "seconds.json"
-        return float(json.loads(file.read_text())) if file.exists() else 0.0
+        return seconds(self.folder(stage))
 
     def _require_same(self, old: Figures, new: Figures) -> None:
         changes = [
@@ -94,6 +87,22 @@ class StagedRun:
                 f"{self.directory} holds a run with other settings: "
                 f"{', '.join(changes)}. Choose another folder, or delete this one."
             )
+
+
+@contextlib.contextmanager
+def timed(folder: pathlib.Path) -> Iterator[None]:
+    """Adds the time its body takes to the seconds of a folder."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        _write(folder / "seconds.json", seconds(folder) + time.monotonic() - start)
+
+
+def seconds(folder: pathlib.Path) -> float:
+    """Returns how long what is kept in a folder has taken, over all interruptions."""
+    file = folder / "seconds.json"
+    return float(json.loads(file.read_text())) if file.exists() else 0.0
 
 
 def _write(file: pathlib.Path, content: Any) -> None:

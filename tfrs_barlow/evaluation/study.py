@@ -28,10 +28,12 @@ from tfrs_barlow.data import (
     InteractionLog,
     ItemCategories,
     UserSequences,
+    Vocabulary,
     build_sequences,
     split_users,
 )
 from tfrs_barlow.evaluation.downstream_tasks import (
+    TASKS,
     DownstreamTask,
     TaskName,
     downstream_task,
@@ -53,16 +55,22 @@ from tfrs_barlow.evaluation.next_item import (
 )
 from tfrs_barlow.evaluation.ranking import RankingFigures
 from tfrs_barlow.evaluation.study_config import (
+    METHODS,
+    PROTOCOLS,
     REFERENCES,
     Method,
     Protocol,
     StudyConfig,
 )
 from tfrs_barlow.evaluation.study_methods import Towers, Trainer, item_shares
+from tfrs_barlow.evaluation.study_report import per_cent
 from tfrs_barlow.evaluation.study_rows import Row, RowFile
 
 MIN_LENGTH = 5
 """Users with fewer events are left out: `future_category` needs a past and a future."""
+
+MIN_USERS = 10
+"""A tenth of the users is there to choose by, and a tenth to judge by."""
 
 WITH_FEW_LABELS: dict[Method, Method] = {
     "dual_encoder_few": "dual_encoder",
@@ -94,6 +102,7 @@ def run_study(
     output_dir: str | pathlib.Path,
     *,
     dataset: str,
+    other_grids: bool = False,
     verbose: bool = True,
 ) -> pd.DataFrame:
     """Measures every cell of the grid that has not been measured yet.
@@ -101,7 +110,8 @@ def run_study(
     The rows are in `output_dir / "rows.jsonl"`. A run that was killed goes on where it
     was when it is started again, in the middle of a training too; a larger grid with
     the same settings adds to what is there. Folders of finished trainings may be
-    deleted.
+    deleted. A cell for which no user with known labels, or none to judge by, has the
+    label is passed over.
 
     Example:
         >>> import tempfile
@@ -124,6 +134,8 @@ def run_study(
         config: The grid and the settings.
         output_dir: Where to keep rows and trainings.
         dataset: The name of the log, for the rows.
+        other_grids: Whether to return the rows of other grids of this log and these
+            settings, too.
         verbose: Whether to show progress.
 
     Returns:
@@ -131,11 +143,12 @@ def run_study(
         by seed, small batches and few labels first.
 
     Raises:
-        ValueError: If the log has too few users to be split.
+        ValueError: If the log has too few users to be split, or no categories though a
+            task is of them, or no cell of the grid makes sense.
     """
     study = _Study(log, config, pathlib.Path(output_dir), dataset, verbose)
     study.run()
-    return study.table()
+    return study.table(other_grids)
 
 
 class _Study:
@@ -153,8 +166,21 @@ class _Study:
         self.output_dir = output_dir
         self.verbose = verbose
         self.rows = RowFile(output_dir / "rows.jsonl")
-        self.sequences, self.vocabulary = build_sequences(log, min_length=MIN_LENGTH)
-        self.categories = ItemCategories.from_log(log, self.vocabulary)
+        self.sequences, self.vocabulary = _sequences(log)
+        self.categories = None
+        if log.items["categories"].map(bool).any():
+            self.categories = ItemCategories.from_log(log, self.vocabulary)
+        elif config.tasks != ("next_item",):
+            raise ValueError(
+                f"tasks are {config.tasks}, but no item of the log has a category: "
+                "only 'next_item' can do without."
+            )
+        if not any(self._cells()):
+            raise ValueError(
+                f"No method of {config.methods} is judged by a protocol of "
+                f"{config.protocols} and a task of {config.tasks} with these shares of "
+                "labels."
+            )
         self.identity = {
             "dataset": dataset,
             "data": _fingerprint(self.sequences, self.categories),
@@ -165,21 +191,26 @@ class _Study:
         missing = [cell for cell in self._cells() if not self._has(cell)]
         # Cells that share an encoder follow each other.
         for count, cell in enumerate(missing, 1):
-            row = self._split(cell.seed).measure(cell)
-            self.rows.append({**self.identity, **cell._asdict(), **row})
+            split = self._split(cell.seed)
+            if lacking := split.lacks_labels(cell):
+                outcome = f"{_describe(cell)}: not measured, {lacking}"
+            else:
+                row = split.measure(cell)
+                self.rows.append({**self.identity, **cell._asdict(), **row})
+                outcome = f"{_describe(cell)}: {_outcome(cell, row)}"
             if self.verbose:
-                print(f"[{count}/{len(missing)}] {_describe(cell, row)}", flush=True)
+                print(f"[{count}/{len(missing)}] {outcome}", flush=True)
 
-    def table(self) -> pd.DataFrame:
-        # In an order for tables, whatever was measured first.
-        place = operator.attrgetter("seed", "batch_size", "label_fraction")
-        grid = dict.fromkeys(sorted(self._cells(), key=place))
+    def table(self, other_grids: bool) -> pd.DataFrame:
         newest = {}
         for row in self.rows.select(self.identity):
             cell = Cell(**{name: row[name] for name in Cell._fields})
-            if cell in grid:
-                newest[cell] = row
-        return pd.DataFrame([newest[cell] for cell in grid if cell in newest])
+            newest[cell] = row
+        cells = sorted(newest, key=_usual_order) if other_grids else self._cells()
+        # In an order for tables, whatever was measured first.
+        place = operator.attrgetter("seed", "batch_size", "label_fraction")
+        in_order = sorted(cells, key=place)
+        return pd.DataFrame([newest[cell] for cell in in_order if cell in newest])
 
     def _has(self, cell: Cell) -> bool:
         return self.rows.has({**self.identity, **cell._asdict()})
@@ -203,6 +234,15 @@ class _Study:
     @functools.lru_cache(maxsize=1)  # noqa: B019 - a study lives as long as its run.
     def _split(self, seed: int) -> _Split:
         return _Split(self, seed)
+
+
+def _usual_order(cell: Cell) -> tuple[int, ...]:
+    """Returns the place of a cell in the grid of all."""
+    return (
+        METHODS.index(cell.method),
+        PROTOCOLS.index(cell.protocol),
+        TASKS.index(cell.task),
+    )
 
 
 def _makes_sense(cell: Cell) -> bool:
@@ -232,9 +272,19 @@ class _Split:
         self.sequences = study.sequences
         self.split = split_users(len(self.sequences), seed=seed)
         self.train = self.sequences.select(self.split.train)
-        self.categories = study.categories.most_specific(
-            self.train, limit=self.config.categories
-        )
+        self.categories = study.categories
+        if self.categories is not None:
+            self.categories = self.categories.most_specific(
+                self.train, limit=self.config.categories
+            )
+
+    def lacks_labels(self, cell: Cell) -> str:
+        """Returns why a cell cannot be measured, "" if it can."""
+        names = ("user with known labels", "validation user", "test user")
+        for name, part in zip(names, self._parts(cell), strict=True):
+            if len(part.labels) == 0:
+                return f"since no {name} has this label"
+        return ""
 
     def measure(self, cell: Cell) -> Row:
         """Returns the figures of a cell."""
@@ -268,7 +318,7 @@ class _Split:
             trainer.copy(cell.method, towers).encoder,
             train,
             validation,
-            num_classes=len(self.categories.names),
+            num_classes=self._num_classes,
             settings=self._fine_tuning,
         )
         figures = _class_figures(
@@ -435,9 +485,15 @@ class _Split:
 
     def _category_shares(self, task: DownstreamTask) -> npt.NDArray:
         """Returns the share of each category among the items an encoder would read."""
+        assert self.categories is not None
         items = task.histories.to_dense(self.config.length)
         counts = self.categories.membership[items].sum(axis=1)
         return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    @property
+    def _num_classes(self) -> int:
+        assert self.categories is not None
+        return len(self.categories.names)
 
     def _task(self, name: TaskName) -> DownstreamTask:
         return downstream_task(name, self.sequences, self.categories)
@@ -460,15 +516,25 @@ class _Split:
         )
 
 
-def _fingerprint(sequences: UserSequences, categories: ItemCategories) -> str:
+def _sequences(log: InteractionLog) -> tuple[UserSequences, Vocabulary]:
+    """Returns the sequences of users with enough events, if there are enough users."""
+    counts = log.interactions["user_id"].value_counts()
+    enough = int((counts >= MIN_LENGTH).sum())
+    if enough < MIN_USERS:
+        raise ValueError(
+            f"log must have {MIN_USERS} users with {MIN_LENGTH} events or more, but "
+            f"only {enough} of its {len(counts)} users have as many."
+        )
+    return build_sequences(log, min_length=MIN_LENGTH)
+
+
+def _fingerprint(sequences: UserSequences, categories: ItemCategories | None) -> str:
     """Returns what tells data of the same name apart."""
+    parts = [sequences.item_ids.tobytes(), sequences.row_splits.tobytes()]
+    if categories is not None:
+        parts += [categories.membership.tobytes(), repr(categories.names).encode()]
     fingerprint = 0
-    for part in (
-        sequences.item_ids.tobytes(),
-        sequences.row_splits.tobytes(),
-        categories.membership.tobytes(),
-        repr(categories.names).encode(),
-    ):
+    for part in parts:
         fingerprint = zlib.crc32(part, fingerprint)
     return f"{fingerprint:08x}"
 
@@ -486,13 +552,16 @@ def _class_figures(
     return figures
 
 
-def _describe(cell: Cell, row: Row) -> str:
-    figure = "hit_rate_10" if cell.task == "next_item" else "accuracy"
+def _describe(cell: Cell) -> str:
     return (
         f"seed {cell.seed}, batch {cell.batch_size}, {cell.method}, {cell.protocol}, "
-        f"{cell.task}, {cell.label_fraction:.0%} of labels: {figure} "
-        f"{row[f'test_{figure}']:.3f} ({row['seconds']:.0f} s)"
+        f"{cell.task}, {per_cent(cell.label_fraction)} of labels"
     )
+
+
+def _outcome(cell: Cell, row: Row) -> str:
+    figure = "hit_rate_10" if cell.task == "next_item" else "accuracy"
+    return f"{figure} {row[f'test_{figure}']:.3f} ({row['seconds']:.0f} s)"
 
 
 def _version(package: str) -> str:

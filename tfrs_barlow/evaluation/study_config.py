@@ -60,6 +60,24 @@ WEIGHT_BATCH_SIZE = 256
 """The batch size that `StudyConfig.off_diagonal_weight` is for."""
 
 
+_POSITIVE = (
+    "embedding_dim",
+    "output_dim",
+    "length",
+    "encoder_passes",
+    "learning_rate",
+    "temperature",
+    "off_diagonal_weight",
+    "barlow_weight",
+    "barlow_share",
+    "fine_tuning_steps",
+    "fine_tuning_batch_size",
+    "fine_tuning_learning_rate",
+    "categories",
+)
+_SHARES = ("crop_rate", "drop_rate", "mask_rate", "barlow_share")
+
+
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
     """The grid of a study, and all else that decides its figures.
@@ -155,6 +173,20 @@ class StudyConfig:
             unknown = [value for value in getattr(self, name) if value not in known]
             if unknown:
                 raise ValueError(f"{name} must be of {known}, but hold {unknown[0]!r}.")
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"{name} must be above 0, but it is {getattr(self, name)}."
+                )
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} must lie in [0, 1], but it is {getattr(self, name)}."
+                )
+        if not (self.projector and min(self.projector) > 0):
+            raise ValueError(
+                f"projector must hold widths above 0, but it is {self.projector}."
+            )
         if self.crop_rate == 1 and self.drop_rate == 0 and self.mask_rate == 0:
             raise ValueError(
                 "crop_rate, drop_rate and mask_rate must not all leave a history as it "
@@ -164,10 +196,6 @@ class StudyConfig:
             value = getattr(self, name)
             if value not in kinds:
                 raise ValueError(f"{name} must be one of {kinds}, but it is {value!r}.")
-        if not self.temperature > 0:
-            raise ValueError(
-                f"temperature must be above 0, but it is {self.temperature}."
-            )
         for fraction in self.label_fractions:
             if not 0 < fraction <= 1:
                 raise ValueError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from tfrs_barlow.data import (
     pair_batches,
     training_batches,
 )
+from tfrs_barlow.evaluation.staged_run import seconds, timed
 from tfrs_barlow.evaluation.study_config import (
     ENCODERS,
     PAIRS,
@@ -54,7 +54,7 @@ class Towers(NamedTuple):
         encoder: The query tower.
         candidate_tower: The candidate tower it was trained with, if it was.
         steps: How many steps the training took.
-        seconds: How long.
+        seconds: How long, over all interruptions.
     """
 
     encoder: SequenceEncoder
@@ -108,17 +108,17 @@ class Trainer:
         model = self._model(method, dual_encoder)
         model.compile(tf.keras.optimizers.Adam(self.config.learning_rate))
         steps = self._steps(method, len(users))
-        start = time.monotonic()
-        fit_resumable(
-            model,
-            self._batches(method, users),
-            steps=steps,
-            backup_dir=backup_dir,
-            steps_per_epoch=250,
-            verbose=self.verbose,
-        )
+        with timed(backup_dir):
+            fit_resumable(
+                model,
+                self._batches(method, users),
+                steps=steps,
+                backup_dir=backup_dir,
+                steps_per_epoch=250,
+                verbose=self.verbose,
+            )
         candidates = None if method == "barlow_twins" else dual_encoder.candidate_tower
-        return Towers(encoder, candidates, steps, time.monotonic() - start)
+        return Towers(encoder, candidates, steps, seconds(backup_dir))
 
     def copy(self, method: Method, towers: Towers) -> Towers:
         """Returns towers of a method with the same weights, to be trained on."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tfrs_barlow.evaluation.study_config import METHODS
-from tfrs_barlow.evaluation.study_report import gains, summary
+from tfrs_barlow.evaluation.study_report import gains, per_cent, summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,10 +20,10 @@ def write_plots(rows: pd.DataFrame, directory: pathlib.Path) -> list[pathlib.Pat
 
     - `gain_by_label_fraction.png`: the gain of Barlow Twins over a dual encoder on all
       training users, for each task and protocol, if there are several fractions;
-    - `figures_by_batch_size.png`: each method against the batch size, if there are
-      several;
+    - `figures_by_batch_size.png`: each method, frozen, against the batch size, if there
+      are several;
     - `learning_curves.png`: fine-tuning from each start, the best so far by the
-      validation users.
+      validation users, for the batch size with the most starts.
 
     Args:
         rows: As `run_study` returns them.
@@ -39,7 +39,7 @@ def write_plots(rows: pd.DataFrame, directory: pathlib.Path) -> list[pathlib.Pat
     table = gains(rows, method="barlow_twins", baseline="dual_encoder")
     if len(table) and table["label_fraction"].nunique() > 1:
         written.append(_gains(table, directory / "gain_by_label_fraction.png"))
-    if rows["batch_size"].nunique() > 1:
+    if rows.loc[rows["protocol"] == "frozen", "batch_size"].nunique() > 1:
         written.append(_batch_sizes(rows, directory / "figures_by_batch_size.png"))
     if "curve" in rows and (rows["protocol"] == "fine_tuned").any():
         written.append(_curves(rows, directory / "learning_curves.png"))
@@ -86,9 +86,11 @@ def _batch_sizes(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
 
 def _curves(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
     tuned = rows[rows["protocol"] == "fine_tuned"]
-    # One fraction is enough to see who needs how long: the one with the most starts.
-    fraction = tuned.groupby("label_fraction")["method"].nunique().idxmax()
-    tuned = tuned[tuned["label_fraction"] == fraction]
+    # One of each is enough to see who needs how long: the one with the most starts.
+    for place in ("batch_size", "label_fraction"):
+        most = tuned.groupby(place)["method"].nunique().idxmax()
+        tuned = tuned[tuned[place] == most]
+    fraction = tuned["label_fraction"].iloc[0]
     axes = _panels(tuned["task"].unique())
     for task, panel in axes.items():
         for method, part in tuned[tuned["task"] == task].groupby("method"):
@@ -99,7 +101,7 @@ def _curves(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
                 curves.mean().to_numpy(), color=_colour(method), label=_words(method)
             )
         panel.set(
-            xlabel=f"evaluations, {fraction:.0%} of labels",
+            xlabel=f"evaluations, {per_cent(fraction)} of labels",
             ylabel="best so far, validation users",
         )
     return _finish(axes, file)

@@ -158,12 +158,17 @@ def gains_markdown(table: pd.DataFrame) -> str:
 
 
 def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
-    """Writes means with their standard errors, where these are known."""
-    plain = form.replace("+", "")
+    """Writes means, where they are known, with their standard errors."""
     return [
-        form.format(value) + ("" if math.isnan(error) else f" ± {plain.format(error)}")
+        "" if math.isnan(value) else _with_error(value, error, form)
         for value, error in zip(values, errors, strict=True)
     ]
+
+
+def _with_error(value: float, error: float, form: str) -> str:
+    if math.isnan(error):
+        return form.format(value)
+    return f"{form.format(value)} ± {form.replace('+', '').format(error)}"
 
 
 def markdown_table(table: pd.DataFrame) -> str:
@@ -176,6 +181,11 @@ def markdown_table(table: pd.DataFrame) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def per_cent(share: float) -> str:
+    """Writes a share with as many digits as it has."""
+    return f"{100 * share:g}%"
+
+
 def _text(value: float | str) -> str:
     """Writes a label fraction, or a name or figure as it is."""
-    return f"{value:.0%}" if isinstance(value, float) else value.replace("_", " ")
+    return value.replace("_", " ") if isinstance(value, str) else per_cent(value)
