@@ -63,7 +63,6 @@ VARIANTS: dict[Method, dict[str, dict[str, Any]]] = {
         "different periods": {"pairs": "different_periods"},
         "same target": {"pairs": "same_target"},
         "learning rate 0.003, drop 0.7": {**BEST, "drop_rate": 0.7},
-        "learning rate 0.003, lambda 0.02": {**BEST, "off_diagonal_weight": 0.02},
     },
     "dual_encoder": {
         **BOTH,
@@ -72,13 +71,6 @@ VARIANTS: dict[Method, dict[str, dict[str, Any]]] = {
         "temperature 2": {"temperature": 2.0},
         "temperature 5": {"temperature": 5.0},
         "learning rate 0.003, temperature 0.5": {**BEST, "temperature": 0.5},
-    },
-    "joint": {
-        "learning rate 0.003": BEST,
-        "weight 0.003": {**BEST, "barlow_weight": 0.003},
-        "weight 0.03": {**BEST, "barlow_weight": 0.03},
-        "share 0.125": {**BEST, "barlow_share": 0.125},
-        "share 0.5": {**BEST, "barlow_share": 0.5},
     },
     "random": FINE_TUNING,
 }

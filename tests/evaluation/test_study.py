@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -23,6 +24,7 @@ from tfrs_barlow.evaluation import (
     summary_markdown,
     write_plots,
 )
+from tfrs_barlow.evaluation.study import _alone_in
 from tfrs_barlow.evaluation.study_methods import Trainer
 
 LOG = tfrsb.data.generate_synthetic_log(num_users=300, num_items=150, seed=1)
@@ -466,3 +468,18 @@ def test_a_killed_run_goes_on(tmp_path):
     accuracy = [row["test_accuracy"] for row in broken]
     np.testing.assert_allclose(accuracy, unbroken["test_accuracy"], atol=0.07)
     assert (tmp_path / "run" / "report.md").read_text().count("barlow twins") == 2
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    entered = threading.Event()
+
+    def enter():
+        with _alone_in(tmp_path):
+            entered.set()
+
+    with _alone_in(tmp_path):
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join(10)
+    assert entered.is_set()

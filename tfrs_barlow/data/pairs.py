@@ -183,7 +183,7 @@ def different_period_pairs(
         max_length: The largest number of events of a period: of a longer one, a random
             stretch of so many is kept. None for no limit.
         keep_unpaired: Whether to pair an unpaired user's whole sequence with itself,
-            else to leave the user out.
+            however long, else to leave the user out.
         seed: The same seed gives the same pairs.
 
     Returns:

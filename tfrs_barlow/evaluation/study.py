@@ -8,6 +8,8 @@ users are looked at once for every row.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import importlib.metadata
 import itertools
@@ -461,7 +463,8 @@ class _Split:
             batch_size=batch_size,
             verbose=2 if self.study.verbose else 0,
         )
-        return trainer.train(method, users, folder)
+        with _alone_in(folder):
+            return trainer.train(method, users, folder)
 
     def _towers(self, cell: Cell) -> Towers:
         method, label_fraction = cell.method, None
@@ -562,6 +565,14 @@ def _describe(cell: Cell) -> str:
 def _outcome(cell: Cell, row: Row) -> str:
     figure = "hit_rate_10" if cell.task == "next_item" else "accuracy"
     return f"{figure} {row[f'test_{figure}']:.3f} ({row['seconds']:.0f} s)"
+
+
+@contextlib.contextmanager
+def _alone_in(folder: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process trains in a folder."""
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _version(package: str) -> str:
