@@ -46,6 +46,14 @@ def dual_encoder():
     return model
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_counts():
+    """A shell lets what it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class InterruptAt(tf.keras.callbacks.Callback):
     def __init__(self, step):
         super().__init__()
