@@ -118,7 +118,8 @@ class Guide(Servable):
         """Returns embeddings of length 1, or 0 for who has no known item."""
         batches = []
         for start in range(0, len(histories), _USERS_AT_ONCE):
-            rows = self._rows(histories[start : start + _USERS_AT_ONCE])
+            some = histories[start : start + _USERS_AT_ONCE]
+            rows = self._rows([row[-self.description.max_length :] for row in some])
             answer = self.predict("embed", {"history": rows})
             known = ~answer["cold_start"].numpy()[:, np.newaxis]
             batches.append(answer["embedding"].numpy() * known)
@@ -127,13 +128,11 @@ class Guide(Servable):
         return np.asarray(embeddings / np.maximum(norms, 1e-12), np.float32)
 
     def _rows(self, histories: Sequence[Sequence[str]]) -> tf.Tensor:
-        """Returns the last items of all histories as one tensor, padded."""
-        length = self.description.max_length
-        recent = [history[-length:] for history in histories]
-        width = max(1, *map(len, recent), 1)
+        """Returns all histories as one tensor, padded."""
+        width = max(1, *map(len, histories), 1)
         blank = "" if self._is_string else -1
         rows = [
-            [*map(self._item, row), *[blank] * (width - len(row))] for row in recent
+            [*map(self._item, row), *[blank] * (width - len(row))] for row in histories
         ]
         return tf.constant(rows, tf.string if self._is_string else tf.int64)
 

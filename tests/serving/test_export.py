@@ -429,6 +429,20 @@ def test_a_failed_export_leaves_no_version(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_numbers_may_be_those_of_numpy(
+    vocabulary: tfrsb.data.Vocabulary, tmp_path: pathlib.Path
+) -> None:
+    version = tfrsb.serving.export(
+        MeanTower(),
+        tmp_path,
+        vocabulary=vocabulary,
+        max_length=np.int64(5),
+        default_k=np.int32(2),
+        exclude_history=np.bool_(True),
+    )
+    assert tfrsb.serving.verify(version).description.max_length == 5
+
+
 # --- What is refused
 
 
@@ -443,6 +457,7 @@ def tower_returning(output: Any) -> Any:
         ({"vocabulary": TITLES}, "vocabulary must be a tfrsb.data.Vocabulary"),
         ({"max_length": 0}, "max_length must be at least 1, but it is 0"),
         ({"default_k": 0}, "default_k must be at least 1, but it is 0"),
+        ({"max_length": 5.0}, r"max_length must be an integer, but it is 5\.0"),
         (
             {"query_tower": tower_returning(tf.zeros([3, 6, DIM]))},
             r"query_tower must return .* it returned \(3, 6, 8\)",

@@ -144,9 +144,20 @@ def test_an_unreadable_manifest_is_an_error(
 
 def test_the_manifest_of_a_later_package_is_an_error(copy: pathlib.Path) -> None:
     manifest = json.loads((copy / MANIFEST).read_text())
-    (copy / MANIFEST).write_text(json.dumps({**manifest, "format": 2}))
+    described = {**manifest["description"], "shards": 2}
+    later = {**manifest, "format": 2, "description": described}
+    (copy / MANIFEST).write_text(json.dumps(later))
     with pytest.raises(
         tfrsb.serving.CorruptExportError, match="must have the format 1, but it has 2"
+    ):
+        tfrsb.serving.verify(copy)
+
+
+def test_a_link_to_nothing_is_a_missing_file(copy: pathlib.Path) -> None:
+    (copy / "saved_model.pb").unlink()
+    (copy / "saved_model.pb").symlink_to(copy / "gone")
+    with pytest.raises(
+        tfrsb.serving.CorruptExportError, match=r"saved_model\.pb is missing"
     ):
         tfrsb.serving.verify(copy)
 

@@ -38,6 +38,21 @@ def test_it_is_the_next_version_and_whole(
     assert tfrsb.serving.verify(replaced).description.candidates == len(ITEMS)
 
 
+@pytest.mark.parametrize("path", [".", "../link"])
+def test_it_is_beside_its_source_by_whatever_path(
+    films: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    source = tmp_path / "versions" / "1"
+    shutil.copytree(films.version, source)
+    (tmp_path / "versions" / ".." / "link").symlink_to(source)
+    monkeypatch.chdir(source if path == "." else source.parent)
+    version = tfrsb.serving.replace_candidates(
+        path, items=ITEMS, candidates=EMBEDDINGS, popularity=POPULARITY
+    )
+    assert version == tmp_path / "versions" / "2"
+    tfrsb.serving.verify(source)
+
+
 def test_the_graph_and_the_tower_stay(
     films: Any, replaced: pathlib.Path, dense: np.ndarray
 ) -> None:

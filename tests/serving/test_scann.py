@@ -10,6 +10,9 @@ import pytest
 import tensorflow as tf
 
 import tfrs_barlow as tfrsb
+from tfrs_barlow.serving.candidates import CandidateTable
+from tfrs_barlow.serving.index import ExactIndex
+from tfrs_barlow.serving.scann import ScannIndex
 
 ITEMS = 300
 VOCABULARY = tfrsb.data.Vocabulary(range(ITEMS))
@@ -28,6 +31,25 @@ def exported(path: pathlib.Path, **arguments: Any) -> pathlib.Path:
         max_length=4,
         **arguments,
     )
+
+
+def test_popular_items_are_those_of_the_exact_index() -> None:
+    """They are ranked once for all rows, without ScaNN."""
+    popularity = np.random.default_rng(0).integers(0, 9, ITEMS)
+    candidates = CandidateTable(VOCABULARY, np.zeros([ITEMS, 8]), popularity)
+    index = ExactIndex(candidates)
+    hidden = tf.constant([[3, 7, 299], [-1, -1, 0], [1, 2, 4]])
+    k = tf.constant([5, 2, 4])
+    positions, scores = ScannIndex._most_popular(index, tf.constant(8), k, hidden)
+    expected, expected_scores = ExactIndex.recommend(
+        index,
+        tf.zeros([3, 8]),
+        k,
+        index.items.name_of(hidden),
+        tf.ones([3], tf.bool),
+    )
+    np.testing.assert_array_equal(index.items.name_of(positions), expected)
+    np.testing.assert_array_equal(scores, expected_scores)
 
 
 # --- Where it is not

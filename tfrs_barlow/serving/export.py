@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import pathlib
-from typing import Literal
+from typing import Any, Literal
 
 import numpy.typing as npt
 import tensorflow as tf
@@ -109,7 +110,8 @@ def export(
         The folder of the version.
 
     Raises:
-        TypeError: If `query_tower` cannot be called or `vocabulary` is no vocabulary.
+        TypeError: If `query_tower` cannot be called, `vocabulary` is no vocabulary, or
+            `max_length` or `default_k` is no integer.
         ImportError: If `index` is `"scann"` and ScaNN is not installed, or does not
             fit this TensorFlow.
         ValueError: If `path` is a URL; if `index` is unknown; if `max_length` or
@@ -137,8 +139,9 @@ def export(
         array([[b'Casablanca', b'']], dtype=object)
     """
     folder = versions.local_folder(path)
-    _check_positive("max_length", max_length)
-    _check_positive("default_k", default_k)
+    max_length = _positive("max_length", max_length)
+    default_k = _positive("default_k", default_k)
+    exclude_history = bool(exclude_history)
     if not callable(query_tower):
         raise TypeError(f"query_tower must be callable, but it is {query_tower!r}.")
     if index not in _INDEXES:
@@ -189,9 +192,15 @@ def export(
     return version
 
 
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, but it is {value}.")
+def _positive(name: str, value: Any) -> int:
+    """Returns an argument as an integer, which a NumPy scalar is for its user."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, but it is {value!r}.") from None
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, but it is {number}.")
+    return number
 
 
 def _candidate_table(

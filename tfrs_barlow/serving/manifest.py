@@ -137,7 +137,8 @@ def _read(version: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
     try:
         content = json.loads(raw)
         written = content["format"]
-        Description(**content["description"])
+        if written == _FORMAT:  # Another one may describe more.
+            Description(**content["description"])
         content["files"].items()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorruptExportError(
@@ -165,7 +166,8 @@ def _faults(version: pathlib.Path, expected: dict[str, Any]) -> Any:
 
 
 def _names(version: pathlib.Path) -> list[str]:
-    files = [path for path in version.rglob("*") if not path.is_dir()]
+    # A link to nothing is as good as missing.
+    files = [path for path in version.rglob("*") if path.is_file()]
     names = [path.relative_to(version).as_posix() for path in files]
     return sorted(name for name in names if name != _NAME)
 

@@ -81,7 +81,8 @@ def replace_candidates(
         >>> answer["ids"].numpy()
         array([[b'Eraserhead']], dtype=object)
     """
-    source = versions.newest(path)
+    # Resolved: the folder beside a link, or that of ".", is another one.
+    source = versions.newest(path).resolve()
     about = manifest.verify(source).description
     if about.candidates is None:
         raise ValueError(

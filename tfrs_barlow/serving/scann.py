@@ -61,47 +61,62 @@ class ScannIndex(ExactIndex):
         # As many more as may have to be left out.
         width = tf.cast(tf.reduce_max(tf.pad(tf.reshape(k, [-1]), [[0, 1]])), tf.int32)
         width = tf.clip_by_value(width + tf.shape(hidden)[1], 1, self.items.size)
-        searcher = scann_ops().searcher_from_module(self.state)
-        found, products = searcher.search_batched(
-            queries, width, pre_reorder_num_neighbors=_reordered(width)
-        )
-        is_hidden = tf.reduce_any(
-            found[:, :, tf.newaxis] == hidden[:, tf.newaxis, :], axis=2
-        )
-        # Where ScaNN finds too few it fills up with NaN.
-        lost = is_hidden | tf.math.is_nan(products)
-        products = tf.where(lost, -float("inf"), products)
-        batch = tf.shape(queries)[0]
-        columns, scores = top_k(
-            lambda start, stop: products[:, start:stop],
-            width,
-            width,
-            batch,
-            k,
-            hidden[:, :0],
-        )
-        positions = tf.where(
-            columns < 0,
-            columns,
-            tf.gather(found, tf.maximum(columns, 0), batch_dims=1),
-        )
+        positions, scores = self._search(queries, width)
+        positions, scores = _best_left(positions, scores, k, hidden)
         if self.popularity is not None:
-            popular, popularity = self._most_popular(batch, k, hidden)
+            popular, popularity = self._most_popular(width, k, hidden)
             cold_rows = cold_start[:, tf.newaxis]
             positions = tf.where(cold_rows, popular, positions)
             scores = tf.where(cold_rows, popularity, scores)
         return self.items.name_of(positions), scores
 
-    def _most_popular(
-        self, batch: tf.Tensor, k: tf.Tensor, hidden: tf.Tensor
+    def _search(
+        self, queries: tf.Tensor, width: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        size = self.items.size
+        """Returns the positions and scores that ScaNN finds, `[batch, width]`."""
+        searcher = scann_ops().searcher_from_module(self.state)
+        found, products = searcher.search_batched(
+            queries, width, pre_reorder_num_neighbors=_reordered(width)
+        )
+        # Where ScaNN finds too few it fills up with NaN.
+        lost = tf.math.is_nan(products)
+        return found, tf.where(lost, -float("inf"), products)
 
-        def score(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-            popularity = self._popularity(start, stop, otherwise=None)
-            return tf.broadcast_to(popularity, [batch, stop - start])
+    def _most_popular(
+        self, width: tf.Tensor, k: tf.Tensor, hidden: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the most popular items of each row, ranked once for all of them."""
+        popularity, positions = tf.math.top_k(self.popularity, width)
+        shape = [tf.shape(hidden)[0], width]
+        return _best_left(
+            tf.broadcast_to(positions, shape),
+            tf.broadcast_to(popularity, shape),
+            k,
+            hidden,
+        )
 
-        return top_k(score, size, size, batch, k, hidden)
+
+def _best_left(
+    positions: tf.Tensor, scores: tf.Tensor, k: tf.Tensor, hidden: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the best of some candidates, as `top_k` does of all.
+
+    Args:
+        positions: `[batch, width]`, int32, where the candidates are.
+        scores: `[batch, width]`, their scores, -inf where there is none.
+        k: As of `top_k`.
+        hidden: `[batch, any]`, int32, positions to leave out of a row's result.
+    """
+    is_hidden = tf.reduce_any(
+        positions[:, :, tf.newaxis] == hidden[:, tf.newaxis, :], axis=2
+    )
+    scores = tf.where(is_hidden, -float("inf"), scores)
+    batch, width = tf.unstack(tf.shape(scores))
+    columns, scores = top_k(
+        lambda start, stop: scores[:, start:stop], width, width, batch, k, hidden[:, :0]
+    )
+    found = tf.gather(positions, tf.maximum(columns, 0), batch_dims=1)
+    return tf.where(columns < 0, columns, found), scores
 
 
 def scann_state(table: CandidateTable) -> tf.Module:
