@@ -40,7 +40,9 @@ def test_popular_items_are_those_of_the_exact_index() -> None:
     index = ExactIndex(candidates)
     hidden = tf.constant([[3, 7, 299], [-1, -1, 0], [1, 2, 4]])
     k = tf.constant([5, 2, 4])
-    positions, scores = ScannIndex._most_popular(index, tf.constant(8), k, hidden)
+    positions, scores = ScannIndex._most_popular(
+        index, tf.constant(3), tf.constant(8), k, hidden
+    )
     expected, expected_scores = ExactIndex.recommend(
         index,
         tf.zeros([3, 8]),

@@ -64,7 +64,8 @@ class ScannIndex(ExactIndex):
         positions, scores = self._search(queries, width)
         positions, scores = _best_left(positions, scores, k, hidden)
         if self.popularity is not None:
-            popular, popularity = self._most_popular(width, k, hidden)
+            batch = tf.shape(queries)[0]
+            popular, popularity = self._most_popular(batch, width, k, hidden)
             cold_rows = cold_start[:, tf.newaxis]
             positions = tf.where(cold_rows, popular, positions)
             scores = tf.where(cold_rows, popularity, scores)
@@ -83,11 +84,11 @@ class ScannIndex(ExactIndex):
         return found, tf.where(lost, -float("inf"), products)
 
     def _most_popular(
-        self, width: tf.Tensor, k: tf.Tensor, hidden: tf.Tensor
+        self, batch: tf.Tensor, width: tf.Tensor, k: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the most popular items of each row, ranked once for all of them."""
         popularity, positions = tf.math.top_k(self.popularity, width)
-        shape = [tf.shape(hidden)[0], width]
+        shape = [batch, width]
         return _best_left(
             tf.broadcast_to(positions, shape),
             tf.broadcast_to(popularity, shape),
@@ -105,13 +106,15 @@ def _best_left(
         positions: `[batch, width]`, int32, where the candidates are.
         scores: `[batch, width]`, their scores, -inf where there is none.
         k: As of `top_k`.
-        hidden: `[batch, any]`, int32, positions to leave out of a row's result.
+        hidden: `[batch, any]`, int32, positions to leave out of a row's result; or
+            `[1, any]`, the same for all rows.
     """
     is_hidden = tf.reduce_any(
         positions[:, :, tf.newaxis] == hidden[:, tf.newaxis, :], axis=2
     )
     scores = tf.where(is_hidden, -float("inf"), scores)
-    batch, width = tf.unstack(tf.shape(scores))
+    # By parts: of what ScaNN finds not even the rank is known.
+    batch, width = tf.shape(scores)[0], tf.shape(scores)[1]
     columns, scores = top_k(
         lambda start, stop: scores[:, start:stop], width, width, batch, k, hidden[:, :0]
     )
