@@ -36,6 +36,17 @@ from tfrs_barlow.data import InteractionLog, MovieLensDataset, UserSequences
 DATASETS = ("synthetic", *get_args(MovieLensDataset))
 
 
+SETTINGS: dict[str, tuple[Any, str]] = {
+    "steps": (1000, "the steps of pretraining, and the most of fine-tuning"),
+    "batch_size": (256, "the sequences of a batch"),
+    "length": (50, "how many of a user's most recent items an encoder reads"),
+    "learning_rate": (1e-3, "of Adam"),
+    "label_fraction": (0.1, "the share of training users with labels"),
+    "seed": (0, "fixes the split, the weights, the batches and the views"),
+}
+"""What decides the outcome, with defaults and meanings."""
+
+
 class Users(NamedTuple):
     """The sequences of a log, and whose labels are known."""
 
@@ -58,6 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(log)
 
     output_dir = flags.output_dir or pathlib.Path("runs") / dataset
+    settings = {name: getattr(flags, name) for name in SETTINGS}
+    try:
+        # Else a pretraining with other settings would pass for this one.
+        tfrsb.evaluation.StagedRun(output_dir, {"data": str(log), **settings})
+    except ValueError as error:
+        parser.exit(1, f"error: {error}\n")
     untrained = new_encoder(users, flags)
     pretrained = new_encoder(users, flags)
     pretrain(pretrained, users, output_dir / "pretraining", flags)
@@ -143,7 +160,9 @@ def fine_tune(
     table = tf.keras.layers.Embedding(users.vocabulary.size, encoder.embedding_dim)
     table.build([None])
     table.set_weights(encoder.item_embedding.get_weights())
-    counts = np.bincount(users.sequences.item_ids, minlength=users.vocabulary.size)
+    # The next items of the others are not known.
+    shown = users.sequences.select(users.labelled)
+    counts = np.bincount(shown.item_ids, minlength=users.vocabulary.size)
     model = tfrsb.models.DualEncoder(
         encoder,
         tf.keras.Sequential([table, tf.keras.layers.Dense(encoder.output_dim)]),
@@ -156,7 +175,7 @@ def fine_tune(
     )
     tfrsb.evaluation.fine_tune_retrieval(
         model,
-        users.sequences.select(users.labelled),
+        shown,
         validation,
         vocabulary_size=users.vocabulary.size,
         settings=tfrsb.evaluation.FineTuningSettings(
@@ -232,14 +251,7 @@ def _parser() -> argparse.ArgumentParser:
         type=pathlib.Path,
         help="where to keep the run and its results (default: runs/DATASET)",
     )
-    for name, default, meaning in (
-        ("steps", 1000, "the steps of pretraining, and the most of fine-tuning"),
-        ("batch_size", 256, "the sequences of a batch"),
-        ("length", 50, "how many of a user's most recent items an encoder reads"),
-        ("learning_rate", 1e-3, "of Adam"),
-        ("label_fraction", 0.1, "the share of training users with labels"),
-        ("seed", 0, "fixes the split, the weights, the batches and the views"),
-    ):
+    for name, (default, meaning) in SETTINGS.items():
         help_text = f"{meaning} (default: {default})"
         add(f"--{name}", type=type(default), default=default, help=help_text)
     return parser

@@ -49,7 +49,7 @@ class Settings:
     """What is the same in all runs.
 
     Attributes:
-        steps: The most batches to train on.
+        steps: The most batches to train on, rounded up to a multiple of the next.
         steps_per_evaluation: After how many to probe the encoder.
         patience: How many probes without a better one end a run.
         batch_size: The rows of a batch.

@@ -83,7 +83,9 @@ def reads_by_polars(path):
         ("u,i,t\n", False),
         ("", False),
         ("u,i\n1,2\n", False),
-        ("u,i,t,t\n1,2,3,4\n", None),
+        ("u,i,t,t\n1,2,3,4\n", False),
+        ("u,i,t\n1,7\r,1\n2,7,3\n", False),
+        ("u,i,t\r\n1,7,1\r\n2,7,3\r\n", True),
     ],
 )
 def test_of_any_file_what_pandas_makes_of_it(content, by_polars, tmp_path, polars):
@@ -116,7 +118,7 @@ def test_malformed_lines_are_left_out_on_request(tmp_path):
         scan_sequences(path, **COLUMNS, on_malformed="ignore")
 
 
-FIELD = st.text('0123 -+a",\n\té', max_size=3)
+FIELD = st.text('0123 -+a",\n\r\té', max_size=3)
 
 
 @settings(

@@ -659,6 +659,22 @@ def test_reads_parquet(tmp_path: pathlib.Path) -> None:
 
 
 @needs_pyarrow
+def test_large_integers_of_parquet_stay_what_they_are(tmp_path: pathlib.Path) -> None:
+    large = 1_500_000_000_000_000_000
+    pd.DataFrame(
+        {
+            "who": pd.array([large + 1, large + 2, None], "Int64"),
+            "what": [7, 8, 9],
+            "when": pd.array([large + 200, large + 100, large], "Int64"),
+        }
+    ).to_parquet(tmp_path / "log.parquet")
+    with pytest.warns(UserWarning, match="Left out malformed lines: 1"):
+        log = _read(tmp_path / "log.parquet", on_malformed="skip")
+    assert log.interactions["user_id"].tolist() == [large + 1, large + 2]
+    assert log.interactions["timestamp"].tolist() == [large + 200, large + 100]
+
+
+@needs_pyarrow
 def test_refuses_truncated_parquet(tmp_path: pathlib.Path) -> None:
     _table().to_parquet(tmp_path / "log.parquet")
     content = (tmp_path / "log.parquet").read_bytes()

@@ -106,3 +106,18 @@ def test_equal_vocabularies_hash_alike() -> None:
     assert Vocabulary([1, 2]) == Vocabulary([1, 2])
     assert hash(Vocabulary([1, 2])) == hash(Vocabulary([1, 2]))
     assert Vocabulary([1, 2]) != Vocabulary([2, 1])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "values", "kind"),
+    [
+        ([7, 8], ["7", "8"], "string"),
+        (["a", "b"], [7, 8], "integer"),
+        (["a", "b"], [b"a"], "bytes"),
+    ],
+)
+def test_items_of_another_type_are_refused(
+    tokens: list, values: list, kind: str
+) -> None:
+    with pytest.raises(TypeError, match=f"values must be of the type.*of type {kind}"):
+        Vocabulary(tokens).encode(values)

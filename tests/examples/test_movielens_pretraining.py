@@ -60,6 +60,16 @@ def test_ends_with_tables_and_a_saved_model(data_dir, tmp_path, capsys):
     assert model.signatures["embed"](history)["embedding"].shape == (1, 128)
 
 
+def test_a_run_with_other_settings_needs_another_folder(data_dir, tmp_path, capsys):
+    folder = tmp_path / "run"
+    tfrsb.evaluation.StagedRun(folder, {"seed": 1})
+    with pytest.raises(SystemExit):
+        movielens_pretraining.main(
+            [f"--data_dir={data_dir}", f"--output_dir={folder}", *TINY]
+        )
+    assert "seed was 1 and is now 0" in capsys.readouterr().err
+
+
 def start(data_dir, output_dir):
     return subprocess.Popen(
         [

@@ -196,7 +196,7 @@ def _read_lines(part: _Part, columns: dict[str, str]) -> Iterator[InteractionBat
                 )
                 if not table.empty:
                     yield _batch(part, place, table, columns)
-                header = header or content.split(b"\n", 1)[0] + b"\n"
+                header = header or content.lstrip(b"\r\n").split(b"\n", 1)[0] + b"\n"
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise MalformedFileError(f"{part.path} cannot be read: {error}") from error
 
@@ -216,7 +216,12 @@ def _next_lines(file: Any, end: int | None) -> bytes:
     if size <= 0:
         return b""
     content: bytes = file.read(size)
-    return content if content.endswith(b"\n") else content + file.readline()
+    if not content.endswith(b"\n"):
+        content += file.readline()
+    # A line break in a quoted field ends no row.
+    while content.count(b'"') % 2 and (line := file.readline()):
+        content += line
+    return content
 
 
 def _batch(

@@ -128,7 +128,19 @@ def _column_names(
     """Reads the names of all columns, and checks that the wanted ones are there."""
     present = list(_read_by_pandas(source, separator, nrows=0))
     require_columns(present, wanted, name)
+    # As they are written: pandas calls the second of the same name otherwise.
+    written = header(source, separator)
+    twice = {role: name for role, name in wanted.items() if written.count(name) > 1}
+    require_columns(written, twice, name)
     return present
+
+
+def header(source: pathlib.Path | bytes, separator: str) -> list[str]:
+    """Returns the names of all columns as they are written."""
+    first = _read_by_pandas(
+        source, separator, header=None, nrows=1, dtype=str, keep_default_na=False
+    )
+    return [str(name) for name in first.iloc[0]]
 
 
 def _read_by_pandas(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import mmap
 import os
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tfrs_barlow.data.delimited import SEPARATORS
+from tfrs_barlow.data.delimited import SEPARATORS, header
 from tfrs_barlow.data.malformed import MalformedLines, OnMalformed
 from tfrs_barlow.data.sequences import (
     UserSequences,
@@ -157,12 +159,15 @@ def _read_delimited(
     polars: Any, path: pathlib.Path, user: str, item: str, time: str
 ) -> _Columns | None:
     separator = SEPARATORS[path.suffix]
-    header = list(pd.read_csv(path, sep=separator, nrows=0, index_col=False))
-    schema = dict.fromkeys(header, polars.String) | {time: polars.Int64}
+    names = list(pd.read_csv(path, sep=separator, nrows=0, index_col=False))
+    written = header(path, separator)
+    if max(map(written.count, (user, item, time))) > 1 or _has_lone_return(path):
+        return None
+    schema = dict.fromkeys(names, polars.String) | {time: polars.Int64}
     lazy = polars.scan_csv(path, separator=separator, schema=schema, glob=False)
     # polars looks at all columns that are asked for, and only then sees a row that has
     # a field too many, which would put its values under the wrong names.
-    others = [name for name in header if name not in (user, item, time)]
+    others = [name for name in names if name not in (user, item, time)]
     looked_at = [polars.all_horizontal(polars.col(others).is_null()).alias("others")]
     ids = {"user": polars.col(user), "item": polars.col(item)}
     table = lazy.select(
@@ -188,6 +193,16 @@ def _read_delimited(
     users, user_ids, items, item_names = factorized
     timestamps = table["time"].to_numpy()
     return _Columns(users, user_ids, items, item_names, timestamps)
+
+
+def _has_lone_return(path: pathlib.Path) -> bool:
+    """Returns whether a line may end in what polars takes for text."""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        first = content.find(b"\r")
+        return first >= 0 and re.search(rb"\r(?!\n)", content) is not None
 
 
 def _factorize_integers(

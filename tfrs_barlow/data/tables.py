@@ -238,7 +238,8 @@ def _read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
         names = list(dict.fromkeys(wanted.values()))
         # Without what pandas notes about its index: a column stays a column.
         table = parquet.read_table(path, columns=names)
-        return table.to_pandas(ignore_metadata=True)
+        # With a value missing integers would become floats, which round large ones.
+        return table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     # pyarrow reports a damaged page as an OSError.
     except (importlib.import_module("pyarrow").ArrowInvalid, OSError) as error:
         raise MalformedFileError(f"{path} cannot be read: {error}") from error

@@ -21,6 +21,13 @@ OUT_OF_VOCABULARY_ID = 2
 FIRST_ITEM_ID = 3
 """The id of the first real item."""
 
+_NEVER_EQUAL = (
+    ["integer", "string"],
+    ["integer", "bytes"],
+    ["string", "integer"],
+    ["string", "bytes"],
+)
+
 Items = Sequence[Any] | npt.NDArray[Any] | pd.Series | pd.Index
 
 
@@ -82,8 +89,19 @@ class Vocabulary:
         """Returns the ids of `values` (any one-dimensional array of items).
 
         An unknown item gets `OUT_OF_VOCABULARY_ID`.
+
+        Raises:
+            TypeError: If `values` are strings (or bytes) where the tokens are integers,
+                or the reverse: all of them would be unknown.
         """
-        positions = self._index.get_indexer(pd.Index(values))
+        index = pd.Index(values)
+        kinds = [self._index.inferred_type, index.inferred_type]
+        if kinds in _NEVER_EQUAL:
+            raise TypeError(
+                f"values must be of the type of the tokens, {kinds[0]}, but they are "
+                f"of type {kinds[1]}."
+            )
+        positions = self._index.get_indexer(index)
         return np.where(
             positions < 0, OUT_OF_VOCABULARY_ID, positions + FIRST_ITEM_ID
         ).astype(np.int32)
