@@ -200,6 +200,7 @@ def test_public_names():
             "RowFile",
             "StagedRun",
             "StudyConfig",
+            "best_by_validation",
             "downstream_task",
             "embed_users",
             "evaluate_dual_encoder",

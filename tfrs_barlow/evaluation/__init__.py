@@ -28,6 +28,7 @@ from tfrs_barlow.evaluation.study import run_study
 from tfrs_barlow.evaluation.study_config import ENCODERS, StudyConfig
 from tfrs_barlow.evaluation.study_plots import write_plots
 from tfrs_barlow.evaluation.study_report import (
+    best_by_validation,
     gains,
     gains_markdown,
     summary,
@@ -47,6 +48,7 @@ __all__ = [
     "RowFile",
     "StagedRun",
     "StudyConfig",
+    "best_by_validation",
     "downstream_task",
     "embed_users",
     "evaluate_dual_encoder",

@@ -114,6 +114,47 @@ def gains(
     return pd.DataFrame(table)
 
 
+def best_by_validation(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """Returns for each place and method the rows of the best value of a setting.
+
+    So each method is compared where it is as good as it gets. The best value is the one
+    with the highest mean figure of validation users, among those with the most seeds.
+
+    Example:
+        >>> place = {"dataset": "d", "batch_size": 256, "label_fraction": 0.1}
+        >>> place |= {"protocol": "frozen", "task": "next_category", "method": "random"}
+        >>> rows = pd.DataFrame(
+        ...     [
+        ...         {**place, "seed": 0, "learning_rate": rate, **figures}
+        ...         for rate, figures in {
+        ...             0.001: {"validation_accuracy": 0.3, "test_accuracy": 0.5},
+        ...             0.003: {"validation_accuracy": 0.4, "test_accuracy": 0.4},
+        ...         }.items()
+        ...     ]
+        ... )
+        >>> best = tfrsb.evaluation.best_by_validation(rows, "learning_rate")
+        >>> best["test_accuracy"].tolist()
+        [0.4]
+
+    Args:
+        rows: Such as `run_study` returns, of several values of the setting.
+        setting: The name of its column.
+
+    Returns:
+        The rows that are left, in their order.
+    """
+    figure = [
+        row[MAIN_FIGURE[row["task"]].replace("test_", "validation_")]
+        for row in rows.to_dict(orient="records")
+    ]
+    cell = [*PLACE, "method"]
+    groups = rows.assign(figure=figure).groupby([*cell, setting])["figure"]
+    table = groups.agg(["count", "mean"]).reset_index()
+    table = table.sort_values(["count", "mean"], kind="stable")
+    best = table.drop_duplicates(cell, keep="last")[[*cell, setting]]
+    return rows.merge(best, on=[*cell, setting])
+
+
 def summary_markdown(rows: pd.DataFrame) -> str:
     """Returns the summary as Markdown: a table for each data set and batch size."""
     parts = []
