@@ -22,6 +22,7 @@ import pandas as pd
 import tfrs_barlow as tfrsb
 from examples.downstream_study import COMPARISONS
 from tfrs_barlow.evaluation import RowFile, StudyConfig
+from tfrs_barlow.evaluation.downstream_tasks import TASKS
 from tfrs_barlow.evaluation.study_report import PLACE
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "study"
@@ -39,7 +40,9 @@ def main() -> None:
     file = RowFile(RESULTS / flags.name / "rows.jsonl")
     rows = pd.DataFrame(list(file.select(settings)))
     cell = [*PLACE, "method", "seed", "learning_rate"]
-    rows = rows.drop_duplicates(cell, keep="last").sort_values("seed", kind="stable")
+    rows = rows.drop_duplicates(cell, keep="last")
+    rows = rows.assign(order=rows["task"].map(TASKS.index))
+    rows = rows.sort_values(["seed", "label_fraction", "order"], kind="stable")
     rates = sorted(set(rows["learning_rate"].tolist()))
     best = tfrsb.evaluation.best_by_validation(rows, "learning_rate")
     parts = [
@@ -54,6 +57,7 @@ def main() -> None:
             parts.append(f"\n## {title}\n\n{markdown}")
     text = "\n".join(parts)
     (RESULTS / flags.name / "tuned.md").write_text(text)
+    tfrsb.evaluation.write_plots(best, RESULTS / flags.name)
     print(text)
 
 
