@@ -30,7 +30,7 @@ import tfrs_barlow as tfrsb
 from tfrs_barlow.data import InteractionLog
 from tfrs_barlow.evaluation import StudyConfig
 from tfrs_barlow.evaluation.study_config import Method
-from tfrs_barlow.evaluation.study_report import markdown_table, with_errors
+from tfrs_barlow.evaluation.study_report import MAIN_FIGURE, markdown_table, with_errors
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "study" / "settings"
 
@@ -84,9 +84,6 @@ TASKS = {
 }
 """The tasks, and how each is judged."""
 
-FIGURES = {"next_item": "validation_hit_rate_10"}
-"""What a task is judged by, if not by `validation_accuracy`."""
-
 
 def measure(
     log: InteractionLog,
@@ -110,7 +107,7 @@ def measure(
         rows = tfrsb.evaluation.run_study(
             log, config, output_dir, dataset="ml-1m", verbose=False
         )
-        figures[task] = rows[FIGURES.get(task, "validation_accuracy")]
+        figures[task] = rows[f"validation_{MAIN_FIGURE[task]}"]
     table = pd.DataFrame(figures)
     cells = with_errors(table.mean(), table.sem(), "{:.3f}")
     return dict(zip(figures, cells, strict=True))

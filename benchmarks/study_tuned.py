@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pandas as pd
 
 import tfrs_barlow as tfrsb
-from examples.downstream_study import COMPARISONS
+from examples.downstream_study import tables
 from tfrs_barlow.evaluation import RowFile, StudyConfig
 from tfrs_barlow.evaluation.downstream_tasks import TASKS
 from tfrs_barlow.evaluation.study_report import PLACE
@@ -45,17 +45,11 @@ def main() -> None:
     rows = rows.sort_values(["seed", "label_fraction", "order"], kind="stable")
     rates = sorted(set(rows["learning_rate"].tolist()))
     best = tfrsb.evaluation.best_by_validation(rows, "learning_rate")
-    parts = [
+    text = tables(
+        best,
         f"Each method at that learning rate of {rates} which is best for the "
         "validation users; the figures are those of test users.\n",
-        tfrsb.evaluation.summary_markdown(best),
-    ]
-    for method, baseline, title in COMPARISONS:
-        table = tfrsb.evaluation.gains(best, method=method, baseline=baseline)
-        if len(table):
-            markdown = tfrsb.evaluation.gains_markdown(table)
-            parts.append(f"\n## {title}\n\n{markdown}")
-    text = "\n".join(parts)
+    )
     (RESULTS / flags.name / "tuned.md").write_text(text)
     tfrsb.evaluation.write_plots(best, RESULTS / flags.name)
     print(text)

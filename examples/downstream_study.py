@@ -175,15 +175,20 @@ def _load(flags: argparse.Namespace) -> InteractionLog:
     return tfrsb.data.read_interactions(flags.data, **columns)
 
 
-def _report(rows: pd.DataFrame, output_dir: pathlib.Path) -> None:
-    """Prints the tables, and writes them and the plots to files."""
-    parts = ["## Figures\n", tfrsb.evaluation.summary_markdown(rows)]
+def tables(rows: pd.DataFrame, opening: str) -> str:
+    """Returns all tables as Markdown, after what is to stand before them."""
+    parts = [opening, tfrsb.evaluation.summary_markdown(rows)]
     for method, baseline, title in COMPARISONS:
         table = tfrsb.evaluation.gains(rows, method=method, baseline=baseline)
         if len(table):
             parts.append(f"\n## {title}\n")
             parts.append(tfrsb.evaluation.gains_markdown(table))
-    text = "\n".join(parts)
+    return "\n".join(parts)
+
+
+def _report(rows: pd.DataFrame, output_dir: pathlib.Path) -> None:
+    """Prints the tables, and writes them and the plots to files."""
+    text = tables(rows, "## Figures\n")
     (output_dir / "report.md").write_text(text)
     flat = rows.drop(columns=["curve", "versions"], errors="ignore")
     flat.to_csv(output_dir / "rows.csv", index=False)

@@ -65,7 +65,7 @@ from tfrs_barlow.evaluation.study_config import (
     StudyConfig,
 )
 from tfrs_barlow.evaluation.study_methods import Towers, Trainer, item_shares
-from tfrs_barlow.evaluation.study_report import per_cent
+from tfrs_barlow.evaluation.study_report import MAIN_FIGURE, per_cent
 from tfrs_barlow.evaluation.study_rows import Row, RowFile
 
 MIN_LENGTH = 5
@@ -498,6 +498,7 @@ class _Split:
         assert self.categories is not None
         return len(self.categories.names)
 
+    @functools.lru_cache(maxsize=len(TASKS))  # noqa: B019 - as `_towers_of`.
     def _task(self, name: TaskName) -> DownstreamTask:
         return downstream_task(name, self.sequences, self.categories)
 
@@ -563,7 +564,7 @@ def _describe(cell: Cell) -> str:
 
 
 def _outcome(cell: Cell, row: Row) -> str:
-    figure = "hit_rate_10" if cell.task == "next_item" else "accuracy"
+    figure = MAIN_FIGURE[cell.task]
     return f"{figure} {row[f'test_{figure}']:.3f} ({row['seconds']:.0f} s)"
 
 

@@ -12,10 +12,10 @@ PLACE = ("dataset", "batch_size", "label_fraction", "protocol", "task")
 """What the seeds and methods of a comparison have in common."""
 
 MAIN_FIGURE = {
-    "next_item": "test_hit_rate_10",
-    "next_category": "test_accuracy",
-    "favourite_category": "test_accuracy",
-    "future_category": "test_accuracy",
+    "next_item": "hit_rate_10",
+    "next_category": "accuracy",
+    "favourite_category": "accuracy",
+    "future_category": "accuracy",
 }
 """What a task is judged by in tables. (The accuracy of the next item, its hit rate at
 1, is a handful of users.)"""
@@ -30,8 +30,13 @@ def main_figures(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The columns of `PLACE`, `method`, `seed` and `figure`.
     """
-    figure = [row[MAIN_FIGURE[row["task"]]] for row in rows.to_dict(orient="records")]
-    return rows[[*PLACE, "method", "seed"]].assign(figure=figure)
+    return rows[[*PLACE, "method", "seed"]].assign(figure=_figures(rows, "test"))
+
+
+def _figures(rows: pd.DataFrame, part: str) -> list[float]:
+    """Returns the main figure of each row, of `"validation"` or `"test"` users."""
+    records = rows.to_dict(orient="records")
+    return [row[f"{part}_{MAIN_FIGURE[row['task']]}"] for row in records]
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -143,12 +148,10 @@ def best_by_validation(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
     Returns:
         The rows that are left, in their order.
     """
-    figure = [
-        row[MAIN_FIGURE[row["task"]].replace("test_", "validation_")]
-        for row in rows.to_dict(orient="records")
-    ]
     cell = [*PLACE, "method"]
-    groups = rows.assign(figure=figure).groupby([*cell, setting])["figure"]
+    groups = rows.assign(figure=_figures(rows, "validation")).groupby([*cell, setting])[
+        "figure"
+    ]
     table = groups.agg(["count", "mean"]).reset_index()
     table = table.sort_values(["count", "mean"], kind="stable")
     best = table.drop_duplicates(cell, keep="last")[[*cell, setting]]

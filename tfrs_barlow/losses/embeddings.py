@@ -75,7 +75,7 @@ def _checked_at_run_time(
                 tf.shape(first)[0], 2, _too_small("the batch is smaller")
             )
         )
-    return _after(checks, first)
+    return after(checks, first)
 
 
 def _too_small(what: str) -> str:
@@ -89,7 +89,7 @@ def _finite(name: str, embeddings: tf.Tensor) -> tf.Tensor:
     """Returns the embeddings, or fails with the numbers of the columns at fault."""
     bad = tf.reduce_any(~tf.math.is_finite(embeddings), axis=0)
     message = f"{name} must be finite, but there is a NaN or an infinity in columns"
-    return _after(
+    return after(
         [tf.debugging.Assert(~tf.reduce_any(bad), [message, tf.where(bad)[:, 0]])],
         embeddings,
     )
@@ -113,7 +113,7 @@ def validated_weights(sample_weight: Any, embeddings: tf.Tensor) -> tf.Tensor:
     check = tf.debugging.assert_non_negative(
         weights, "sample_weight must not be negative."
     )
-    return tf.stop_gradient(_after([check], weights)[:, tf.newaxis])
+    return tf.stop_gradient(after([check], weights)[:, tf.newaxis])
 
 
 def root_weights(
@@ -134,10 +134,10 @@ def root_weights(
     check = tf.debugging.assert_positive(
         total, "sample_weight must not be zero for every row."
     )
-    return tf.sqrt(weights / _after([check], total))
+    return tf.sqrt(weights / after([check], total))
 
 
-def _after(checks: list[Any], value: tf.Tensor) -> tf.Tensor:
+def after(checks: list[Any], value: tf.Tensor) -> tf.Tensor:
     """Returns `value` once the checks have passed; in eager mode they are `None`."""
     with tf.control_dependencies([check for check in checks if check is not None]):
         return tf.identity(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.losses.embeddings import validated_pair, validated_weights
+from tfrs_barlow.losses.embeddings import after, validated_pair, validated_weights
 from tfrs_barlow.losses.off_diagonal import Path, choose_gram, validate_path
 
 _MOST_SUBTRACTED = 0.9
@@ -91,7 +91,10 @@ def vicreg_loss(
     weights = validated_weights(sample_weight, first)
     total = tf.reduce_sum(weights)
     if sample_weight is not None:
-        total = _above_one(total)
+        # Of which a variance takes 1 away.
+        message = "sample_weight must be more than 1 in sum."
+        check = tf.debugging.assert_greater(total, tf.ones_like(total), message)
+        total = after([check], total)
     dim = tf.cast(tf.shape(first)[1], first.dtype)
     gram = choose_gram(path, first, _gram_is_cheaper)
 
@@ -106,14 +109,6 @@ def vicreg_loss(
         loss += variance_weight * tf.reduce_mean(hinge) / 2
         loss += covariance_weight * _covariance_energy(scaled, gram) / dim
     return loss
-
-
-def _above_one(total: tf.Tensor) -> tf.Tensor:
-    """Returns the sum of all weights, of which a variance takes 1 away."""
-    message = "sample_weight must be more than 1 in sum."
-    check = tf.debugging.assert_greater(total, tf.ones_like(total), message)
-    with tf.control_dependencies([check]):
-        return tf.identity(total)
 
 
 def _root(values: tf.Tensor) -> tf.Tensor:

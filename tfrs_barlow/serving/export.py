@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import pathlib
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_barlow.data import Vocabulary
+from tfrs_barlow.layers.arguments import whole
 from tfrs_barlow.serving import manifest, versions
 from tfrs_barlow.serving.answers import Embedder, Recommender
 from tfrs_barlow.serving.candidates import CandidateTable
@@ -194,10 +194,7 @@ def export(
 
 def _positive(name: str, value: Any) -> int:
     """Returns an argument as an integer, which a NumPy scalar is for its user."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, but it is {value!r}.") from None
+    number = whole(name, value)
     if number < 1:
         raise ValueError(f"{name} must be at least 1, but it is {number}.")
     return number

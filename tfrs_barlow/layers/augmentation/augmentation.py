@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import random
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfrs_barlow.layers.arguments import whole
 from tfrs_barlow.layers.augmentation.sequence_batch import (
     PADDING_SIDES,
     PaddingSide,
@@ -107,18 +107,6 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
             "always_active": self.always_active,
             "seed": self.seed,
         }
-
-
-def whole(name: str, value: Any) -> int:
-    """Returns the value of an argument that must be an integer.
-
-    Raises:
-        TypeError: If it is none.
-    """
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, but it is {value!r}.") from None
 
 
 def plain(values: npt.ArrayLike) -> npt.NDArray[Any]:

@@ -51,7 +51,8 @@ def _ranks_by_counting(keys: tf.Tensor) -> tf.Tensor:
     length = tf.shape(keys)[0]
     numbers = tf.range(length)[:, tf.newaxis]
     # What fills the last step up is before no key.
-    filler = [[0, _KEYS_A_STEP - length % _KEYS_A_STEP], [0, 0]]
+    missing = tf.where(length > 0, -length % _KEYS_A_STEP, _KEYS_A_STEP)
+    filler = [[0, missing], [0, 0]]
     others = tf.pad(keys, filler, constant_values=keys.dtype.min)
 
     def count(is_before: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:

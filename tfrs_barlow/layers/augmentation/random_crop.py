@@ -6,7 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation, whole
+from tfrs_barlow.layers.arguments import whole
+from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
     most_counts,
     random_counts,

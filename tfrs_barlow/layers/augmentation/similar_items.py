@@ -10,11 +10,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_barlow.data.vocabulary import PADDING_ID
-from tfrs_barlow.layers.augmentation.augmentation import (
-    RatedAugmentation,
-    plain,
-    whole,
-)
+from tfrs_barlow.layers.arguments import whole
+from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation, plain
 from tfrs_barlow.layers.augmentation.draws import (
     most_counts,
     random_counts,

@@ -13,7 +13,7 @@ from tfrs_barlow.data.vocabulary import (
     OUT_OF_VOCABULARY_ID,
     PADDING_ID,
 )
-from tfrs_barlow.layers.encoders.arguments import checked_integer, checked_rate
+from tfrs_barlow.layers.arguments import checked_integer, checked_rate
 from tfrs_barlow.layers.encoders.hashed_embedding import HashedEmbedding
 from tfrs_barlow.layers.encoders.item_embedding import ItemEmbedding
 from tfrs_barlow.layers.encoders.pooling import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.encoders.arguments import checked_integer
+from tfrs_barlow.layers.arguments import checked_integer
 from tfrs_barlow.layers.encoders.base import SequenceEncoder, build_layer
 
 # Keras' own epsilon of 1e-3 would outweigh the variance of fresh item embeddings,

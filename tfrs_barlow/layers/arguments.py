@@ -1,8 +1,9 @@
-"""Checks of arguments that layers share."""
+"""Checks of arguments that layers and exports share."""
 
 from __future__ import annotations
 
 import numbers
+import operator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,18 @@ def checked_integer(name: str, value: Any, minimum: int = 1) -> int:
             f"{name} must be an integer of {minimum} or more, but it is {value!r}."
         )
     return int(value)
+
+
+def whole(name: str, value: Any) -> int:
+    """Returns the value of an argument that must be an integer.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, but it is {value!r}.") from None
 
 
 def checked_rate(name: str, value: Any) -> float:
