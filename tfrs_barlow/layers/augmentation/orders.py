@@ -19,6 +19,9 @@ _BLOCKS = (32, 40, 24, 48, 16, 56, 64)
 _KEYS_A_STEP = 8
 """So many are compared before the counts are written: most of the time a step takes."""
 
+_KEYS_A_STEP_OF_ONE_ROW = 64
+"""With one row only, a step takes longer to begin than to compare so few."""
+
 
 def in_xla() -> bool:
     """Returns whether XLA will compile what is computed here."""
@@ -47,19 +50,20 @@ def _ranks_by_counting(keys: tf.Tensor) -> tf.Tensor:
 
     XLA makes vector instructions of that, so that it takes a tenth of its sorting.
     """
+    a_step = _KEYS_A_STEP_OF_ONE_ROW if keys.shape[0] == 1 else _KEYS_A_STEP
     keys = tf.transpose(keys)
     length = tf.shape(keys)[0]
     numbers = tf.range(length)[:, tf.newaxis]
     # What fills the last step up is before no key.
-    missing = tf.where(length > 0, -length % _KEYS_A_STEP, _KEYS_A_STEP)
+    missing = tf.where(length > 0, -length % a_step, a_step)
     filler = [[0, missing], [0, 0]]
     others = tf.pad(keys, filler, constant_values=keys.dtype.min)
 
     def count(is_before: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         def step(number: tf.Tensor, ranks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            for ahead in range(_KEYS_A_STEP):
+            for ahead in range(a_step):
                 ranks += tf.cast(is_before(number + ahead), tf.int32)
-            return number + _KEYS_A_STEP, ranks
+            return number + a_step, ranks
 
         start = 0, tf.zeros_like(keys, tf.int32)
         return tf.while_loop(lambda number, _: number < length, step, start)[1]
@@ -95,19 +99,20 @@ def inverse_permutations(permutations: tf.Tensor) -> tf.Tensor:
     return tf.reshape(inverse, [batch_size, length]) - starts
 
 
-def arrivals(places: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+def arrivals(places: tf.Tensor, width: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
     """Returns which position of a row goes to each place.
 
     Args:
         places: `[batch, length]`, int32, where each position goes, no two of a row to
             the same place; to none if it is below 0 or not below `width`.
         width: Scalar, int32, how many places there are.
+        first: Scalar, int32, at least 1, from which number on to count the positions.
 
     Returns:
-        `[batch, width]`, int32, the positions counted from 1; 0 where none goes.
+        `[batch, width]`, int32, the numbers of the positions; 0 where none goes.
     """
     batch_size, length = tf.unstack(tf.shape(places))
-    numbers = tf.broadcast_to(tf.range(1, length + 1), [batch_size, length])
+    numbers = tf.broadcast_to(first + tf.range(length), [batch_size, length])
     size = width
     # What is too large does not count; what is negative is made so, else it is refused.
     places = tf.bitwise.bitwise_and(places, tf.int32.max)

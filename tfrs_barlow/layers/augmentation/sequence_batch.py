@@ -104,14 +104,14 @@ class SequenceBatch(NamedTuple):
         Args:
             other: A batch of the same columns, rows and width.
             source: `[batch, new length]`, int32: which position each new one is taken
-                from. The other's are numbered from `width + 1` on; `width` is padding,
-                which all must be from the row's new length on.
+                from. The other's are numbered from 1 on, this one's from `width + 1`
+                on; 0 is padding, which all must be from the row's new length on.
             lengths: `[batch]`, int32, the new lengths.
         """
         columns = {}
         for name, column in self.columns.items():
             padding = tf.zeros_like(column[:, :1])
-            both = tf.concat([column, padding, other.columns[name]], axis=1)
+            both = tf.concat([padding, other.columns[name], column], axis=1)
             columns[name] = _gather(both, source)
         return self._replace(columns=columns, lengths=lengths)
 
@@ -183,12 +183,15 @@ class SequenceBatch(NamedTuple):
         return self.rearrange(inverse_permutations(places), lengths)
 
     def put(
-        self, where: tf.Tensor, item_ids: tf.Tensor, tables: Mapping[str, tf.Tensor]
+        self,
+        where: tf.Tensor | None,
+        item_ids: tf.Tensor,
+        tables: Mapping[str, tf.Tensor],
     ) -> SequenceBatch:
         """Returns the batch with other items in some positions.
 
         Args:
-            where: `[batch, length]`, bool.
+            where: `[batch, length]`, bool; `None` for all.
             item_ids: `[batch, length]`, the items to put there.
             tables: By column, its values by item id. Columns without a table keep the
                 value that the position has.
@@ -199,13 +202,15 @@ class SequenceBatch(NamedTuple):
         """
         self._require_columns("item_tables", tables)
         item_ids = tf.cast(item_ids, self.item_ids.dtype)
-        columns = dict(self.columns)
-        columns[self.item_column] = tf.where(where, item_ids, self.item_ids)
+        values = {self.item_column: item_ids}
         for name, table in tables.items():
-            column = columns[name]
-            values = look_up(_fitting_table(name, table, column), item_ids)
-            columns[name] = _where(where, tf.cast(values, column.dtype), column)
-        return self._replace(columns=columns)
+            column = self.columns[name]
+            looked_up = look_up(_fitting_table(name, table, column), item_ids)
+            values[name] = tf.cast(looked_up, column.dtype)
+        if where is not None:
+            for name, column in values.items():
+                values[name] = _where(where, column, self.columns[name])
+        return self._replace(columns={**self.columns, **values})
 
     def swap(
         self,

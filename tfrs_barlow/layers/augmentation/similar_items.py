@@ -20,7 +20,11 @@ from tfrs_barlow.layers.augmentation.draws import (
     split,
     spread_choices,
 )
-from tfrs_barlow.layers.augmentation.orders import arrivals, running_counts
+from tfrs_barlow.layers.augmentation.orders import (
+    arrivals,
+    in_xla,
+    running_counts,
+)
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch, look_up
 
 
@@ -74,7 +78,7 @@ class _SimilarItems(RatedAugmentation):
     def _draw(
         self, batch: SequenceBatch, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns which positions are drawn, and a similar item for every position.
+        """Returns which positions are drawn, and a similar item for each of them.
 
         A position whose item has no neighbour is not drawn.
         """
@@ -85,7 +89,15 @@ class _SimilarItems(RatedAugmentation):
         drawn = self._drawn(batch, counts, keys)
         # One draw does for both: by its size it decides on the positions, by what
         # `spread_choices` makes of it on the neighbours.
-        similar = self._similar(batch, keys)
+        if in_xla():
+            similar = self._similar(batch.item_ids, keys)
+        else:
+            # Where the number of results may be unknown, only those that are wanted.
+            where = tf.where(drawn)
+            similar = self._similar(
+                tf.gather_nd(batch.item_ids, where), tf.gather_nd(keys, where)
+            )
+            similar = tf.scatter_nd(where, similar, tf.shape(drawn, tf.int64))
         return drawn & (similar != PADDING_ID), similar
 
     def _drawn(
@@ -94,12 +106,12 @@ class _SimilarItems(RatedAugmentation):
         """Returns which positions to draw, `counts` in each row."""
         return smallest(keys, counts, batch.lengths)
 
-    def _similar(self, batch: SequenceBatch, keys: tf.Tensor) -> tf.Tensor:
+    def _similar(self, item_ids: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         """Returns for each item one of its neighbours, `PADDING_ID` if it has none."""
         size, k = self.neighbours.shape
         # All ids beyond the table share one row more, in which there is nothing.
         neighbours = np.append(self.neighbours, np.full([1, k], PADDING_ID), axis=0)
-        row = batch.item_ids
+        row = item_ids
         if row.dtype.max < self.neighbours.max():
             raise ValueError(
                 f"neighbours holds ids up to {self.neighbours.max()}, but the item ids "
@@ -179,7 +191,7 @@ class RandomInsert(_SimilarItems):
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
         """See `SequenceAugmentation.augment`."""
         drawn, similar = self._draw(batch, seed)
-        new = self._new_items(batch, drawn, similar)
+        new = self._new_items(batch, similar)
         new_so_far = running_counts(drawn)
         # Not by the last of these counts, which XLA would then compute once more.
         lengths = batch.lengths + tf.reduce_sum(tf.cast(drawn, tf.int32), axis=1)
@@ -200,11 +212,9 @@ class RandomInsert(_SimilarItems):
         most = tf.maximum(most_counts(self.rate, width), self.at_least)
         return tf.minimum(most, width)
 
-    def _new_items(
-        self, batch: SequenceBatch, drawn: tf.Tensor, similar: tf.Tensor
-    ) -> SequenceBatch:
-        """Returns what to insert beside each position that is drawn."""
-        return batch.put(drawn, similar, self.item_tables)
+    def _new_items(self, batch: SequenceBatch, similar: tf.Tensor) -> SequenceBatch:
+        """Returns what to insert beside each position, if it is drawn."""
+        return batch.put(None, similar, self.item_tables)
 
     def _source(
         self, places: tf.Tensor, lengths: tf.Tensor, width: tf.Tensor, olds: tf.Tensor
@@ -224,14 +234,15 @@ class RandomInsert(_SimilarItems):
         if self._goes_after:
             # One place more, for an old item of which only the new one beside it is
             # left. Beside the last item there may be none, though there is a place.
-            arrived = arrivals(places + 1, width + 1)
+            arrived = arrivals(places + 1, width + 1, olds + 1)
             here, beside = arrived[:, 1:], arrived[:, :-1]
             beside = tf.where(tf.range(width) < lengths[:, tf.newaxis], beside, 0)
         else:
-            here = arrivals(places, width)
+            here = arrivals(places, width, olds + 1)
             beside = tf.concat([here[:, 1:], tf.zeros_like(here[:, :1])], axis=1)
-        # Where no item comes to a place, nor beside it, there is padding.
-        return tf.where(here > 0, here - 1, olds + beside)
+        # A new item has the number of the one beside it, less the width. Where no item
+        # comes to a place, nor beside it, there is padding.
+        return tf.maximum(here, beside - olds)
 
 
 def _number_of_neighbours(

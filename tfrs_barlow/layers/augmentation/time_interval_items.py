@@ -253,10 +253,8 @@ class TimeIntervalInsert(TimeIntervalAugmentation, RandomInsert):
         intervals = self.intervals(batch)
         return _preferred(self.prefer, intervals, counts, there_are, keys)
 
-    def _new_items(
-        self, batch: SequenceBatch, drawn: tf.Tensor, similar: tf.Tensor
-    ) -> SequenceBatch:
-        new = super()._new_items(batch, drawn, similar)
+    def _new_items(self, batch: SequenceBatch, similar: tf.Tensor) -> SequenceBatch:
+        new = super()._new_items(batch, similar)
         times = self.times(batch)
         steps = to_next(times)
         half_way = times + (steps // 2 if steps.dtype.is_integer else steps / 2)
