@@ -15,8 +15,8 @@ rows, and the training is the same to rounding. Views are made where batches are
 from seeds that go by the step, so they do not depend on who gets which rows either.
 
 A run that was killed, or stopped by SIGTERM or Ctrl-C, goes on when it is started
-again, with as many devices as you like: it is the same training. All workers must reach
-`--output_dir`.
+again, with as many devices as you like: it is the same training. Only `--steps` may
+change with it. All workers must reach `--output_dir`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ import tensorflow as tf
 import tfrs_barlow as tfrsb
 
 OPTIMIZERS = {"adam": tf.keras.optimizers.Adam, "sgd": tf.keras.optimizers.SGD}
+SETTINGS = ("optimizer", "learning_rate", "batch_size", "length", "seed")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else tfrsb.data.generate_synthetic_log()
     )
     print(log)
+    settings = {name: getattr(flags, name) for name in SETTINGS}
+    if strategy.extended.should_checkpoint:
+        try:
+            # Else a backup of other settings would pass for one of these.
+            tfrsb.evaluation.StagedRun(flags.output_dir, {"data": str(log), **settings})
+        except ValueError as error:
+            parser.exit(1, f"error: {error}\n")
     sequences, vocabulary = tfrsb.data.build_sequences(log)
 
     with strategy.scope():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfrs_barlow as tfrsb
 from examples import distributed_pretraining
 
 TINY = [
@@ -115,3 +116,13 @@ def test_bad_flags_are_named(flags, message, capsys):
         distributed_pretraining.main(flags)
     assert error.value.code != 0
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path, capsys):
+    tfrsb.evaluation.StagedRun(tmp_path, {"learning_rate": 0.1})
+    with pytest.raises(SystemExit) as error:
+        distributed_pretraining.main([f"--output_dir={tmp_path}"])
+    assert error.value.code == 1
+    printed = capsys.readouterr().err
+    assert "holds a run with other settings" in printed
+    assert "learning_rate was 0.1 and is now 0.001" in printed

@@ -20,11 +20,7 @@ from tfrs_barlow.layers.augmentation.draws import (
     split,
     spread_choices,
 )
-from tfrs_barlow.layers.augmentation.orders import (
-    arrivals,
-    in_xla,
-    running_counts,
-)
+from tfrs_barlow.layers.augmentation.orders import arrivals, running_counts
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch, look_up
 
 
@@ -78,7 +74,7 @@ class _SimilarItems(RatedAugmentation):
     def _draw(
         self, batch: SequenceBatch, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns which positions are drawn, and a similar item for each of them.
+        """Returns which positions are drawn, and a similar item for every position.
 
         A position whose item has no neighbour is not drawn.
         """
@@ -89,15 +85,7 @@ class _SimilarItems(RatedAugmentation):
         drawn = self._drawn(batch, counts, keys)
         # One draw does for both: by its size it decides on the positions, by what
         # `spread_choices` makes of it on the neighbours.
-        if in_xla():
-            similar = self._similar(batch.item_ids, keys)
-        else:
-            # Where the number of results may be unknown, only those that are wanted.
-            where = tf.where(drawn)
-            similar = self._similar(
-                tf.gather_nd(batch.item_ids, where), tf.gather_nd(keys, where)
-            )
-            similar = tf.scatter_nd(where, similar, tf.shape(drawn, tf.int64))
+        similar = self._similar(batch.item_ids, keys)
         return drawn & (similar != PADDING_ID), similar
 
     def _drawn(
