@@ -338,6 +338,19 @@ def test_bad_inputs_are_named(inputs, error, message, training):
         RandomCrop(0.5)(inputs, training=training)
 
 
+def test_ragged_columns_of_unknown_shapes_need_the_same_number_of_rows():
+    spec = tf.RaggedTensorSpec([None, None], tf.int32)
+    crop = RandomCrop(0.5)
+    crop.build(None)
+
+    @tf.function(input_signature=[spec, spec])
+    def cropped(items, times):
+        return crop({"item_id": items, "time": times}, training=True)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="another number of rows"):
+        cropped(ragged([[3], [4, 5]]), ragged([[1]]))
+
+
 @pytest.mark.parametrize(
     "layer",
     [RandomMask, SegmentMask, RandomCrop, RandomReorder, RandomDrop, SwapNoise],

@@ -388,7 +388,9 @@ def _sharing_positions(
         raise ValueError(f"{message} {column.shape[:2]} for {item_ids.shape[:2]}.")
     if isinstance(column, tf.RaggedTensor):
         checks = [
-            tf.debugging.assert_equal(column.nrows(), item_ids.nrows(), message),
+            tf.debugging.assert_equal(
+                column.nrows(), item_ids.nrows(), f"{message} another number of rows."
+            ),
             tf.debugging.assert_equal(
                 tf.cast(column.row_splits, tf.int64),
                 tf.cast(item_ids.row_splits, tf.int64),
