@@ -1,10 +1,12 @@
 """The gains of a study in which each method has the learning rate that suits it.
 
     python -m benchmarks.study_tuned yelp --encoder_passes=40
+    python -m benchmarks.study_tuned batch_size --encoder_passes=80 --setting=batch_size
 
-Reads the rows of `benchmarks/results/study/NAME` with all learning rates that there
-are. For each share of labels, protocol, task and method the one counts with which the
-validation users fared best; gains are those of the test users. Nothing is trained.
+Reads the rows of `benchmarks/results/study/NAME` with all learning rates (or batch
+sizes) that there are. For each share of labels, protocol, task and method the one
+counts with which the validation users fared best; gains are those of the test users.
+Nothing is trained.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ import tfrs_barlow as tfrsb
 from examples.downstream_study import tables
 from tfrs_barlow.evaluation import RowFile, StudyConfig
 from tfrs_barlow.evaluation.downstream_tasks import TASKS
+from tfrs_barlow.evaluation.study_config import METHODS, PROTOCOLS
 from tfrs_barlow.evaluation.study_report import PLACE
 
+ORDERS = {"task": TASKS, "method": METHODS, "protocol": PROTOCOLS}
 RESULTS = pathlib.Path(__file__).parent / "results" / "study"
 
 
@@ -33,25 +37,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("name")
     parser.add_argument("--encoder_passes", type=float, default=160.0)
+    parser.add_argument(
+        "--setting", choices=["learning_rate", "batch_size"], default="learning_rate"
+    )
     flags = parser.parse_args()
     config = dataclasses.replace(StudyConfig(), encoder_passes=flags.encoder_passes)
     settings = config.settings()
-    del settings["learning_rate"]
+    settings.pop(flags.setting, None)
     file = RowFile(RESULTS / flags.name / "rows.jsonl")
     rows = pd.DataFrame(list(file.select(settings)))
-    cell = [*PLACE, "method", "seed", "learning_rate"]
-    rows = rows.drop_duplicates(cell, keep="last")
-    rows = rows.assign(order=rows["task"].map(TASKS.index))
-    rows = rows.sort_values(["seed", "label_fraction", "order"], kind="stable")
-    rates = sorted(set(rows["learning_rate"].tolist()))
-    best = tfrsb.evaluation.best_by_validation(rows, "learning_rate")
+    cell = {*PLACE, "method", "seed", flags.setting}
+    rows = rows.drop_duplicates(sorted(cell), keep="last")
+    order = {name: order.index for name, order in ORDERS.items()}
+    rows = rows.sort_values(
+        ["seed", "label_fraction", *order],
+        key=lambda column: column.map(order.get(column.name, float)),
+    )
+    values = sorted(set(rows[flags.setting].tolist()))
+    best = tfrsb.evaluation.best_by_validation(rows, flags.setting)
     text = tables(
         best,
-        f"Each method at that learning rate of {rates} which is best for the "
-        "validation users; the figures are those of test users.\n",
+        f"Each method at that {flags.setting.replace('_', ' ')} of {values} which is "
+        "best for the validation users; the figures are those of test users.\n",
     )
     (RESULTS / flags.name / "tuned.md").write_text(text)
-    tfrsb.evaluation.write_plots(best, RESULTS / flags.name)
+    if flags.setting == "learning_rate":
+        tfrsb.evaluation.write_plots(best, RESULTS / flags.name)
     print(text)
 
 

@@ -44,9 +44,9 @@ CONFIGS = {
     ),
     # The question of the paper.
     "main": StudyConfig(),
-    # Which of the two needs large batches?
+    # Which of them needs large batches?
     "batch_size": StudyConfig(
-        methods=("dual_encoder", "barlow_twins"),
+        methods=("dual_encoder_few", "dual_encoder", "barlow_twins"),
         protocols=("frozen",),
         label_fractions=(0.1,),
         batch_sizes=(32, 64, 128, 256, 512, 1024),

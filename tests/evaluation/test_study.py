@@ -17,6 +17,7 @@ from tfrs_barlow.data import InteractionLog
 from tfrs_barlow.evaluation import (
     RowFile,
     StudyConfig,
+    best_by_validation,
     gains,
     gains_markdown,
     run_study,
@@ -376,6 +377,25 @@ def test_a_baseline_of_nothing_gives_no_gain():
     table = gains(rows, method="joint", baseline="random")
     assert np.isnan(table.iloc[0]["gain"])
     assert "nan" not in gains_markdown(table)
+
+
+@pytest.mark.parametrize("setting", ["learning_rate", "batch_size"])
+def test_each_method_counts_at_the_value_that_is_best_for_validation_users(setting):
+    few = rows_of([("joint", 0, 0.6), ("joint", 1, 0.6), ("random", 0, 0.4)])
+    many = rows_of([("joint", 0, 0.5), ("joint", 1, 0.7), ("random", 0, 0.9)])
+    lone = rows_of([("joint", 0, 1.0)])  # The best one, but of fewer seeds.
+    rows = pd.concat(
+        [
+            few.assign(**{setting: 32, "validation_accuracy": [0.3, 0.5, 0.2]}),
+            many.assign(**{setting: 64, "validation_accuracy": [0.2, 0.5, 0.3]}),
+            lone.assign(**{setting: 128, "validation_accuracy": [0.9]}),
+        ]
+    )
+    best = best_by_validation(rows, setting)
+    assert best["test_accuracy"].tolist() == [0.6, 0.6, 0.9]
+    gain = gains(best, method="joint", baseline="random").iloc[0]
+    assert gain["gain"] == pytest.approx(0.6 / 0.9 - 1)
+    assert "0.900" in summary_markdown(best)
 
 
 @pytest.mark.parametrize(

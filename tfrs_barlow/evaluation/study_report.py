@@ -146,16 +146,19 @@ def best_by_validation(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
         setting: The name of its column.
 
     Returns:
-        The rows that are left, in their order.
+        The rows that are left, in their order. A setting that is part of the place, as
+        the batch size is, is `"best"` in all of them: else tables would not set methods
+        of different values side by side.
     """
-    cell = [*PLACE, "method"]
+    cell = [name for name in (*PLACE, "method") if name != setting]
     groups = rows.assign(figure=_figures(rows, "validation")).groupby([*cell, setting])[
         "figure"
     ]
     table = groups.agg(["count", "mean"]).reset_index()
     table = table.sort_values(["count", "mean"], kind="stable")
     best = table.drop_duplicates(cell, keep="last")[[*cell, setting]]
-    return rows.merge(best, on=[*cell, setting])
+    chosen = rows.merge(best, on=[*cell, setting])
+    return chosen.assign(**{setting: "best"}) if setting in PLACE else chosen
 
 
 def summary_markdown(rows: pd.DataFrame) -> str:
