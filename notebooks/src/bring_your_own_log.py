@@ -107,7 +107,7 @@ log.items.head(3)
 try:
     tfrsb.data.read_interactions(TABLE, **{**COLUMNS, "time_column": "name"})
 except ValueError as error:
-    print(error)
+    print(str(error).removeprefix(f"{folder}/"))
 
 # %% [markdown]
 # ## 3. Look at it

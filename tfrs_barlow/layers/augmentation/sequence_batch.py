@@ -387,16 +387,18 @@ def _sharing_positions(
     if not column.shape[:2].is_compatible_with(item_ids.shape[:2]):
         raise ValueError(f"{message} {column.shape[:2]} for {item_ids.shape[:2]}.")
     if isinstance(column, tf.RaggedTensor):
-        checks = [
-            tf.debugging.assert_equal(
-                column.nrows(), item_ids.nrows(), f"{message} another number of rows."
-            ),
-            tf.debugging.assert_equal(
-                tf.cast(column.row_splits, tf.int64),
-                tf.cast(item_ids.row_splits, tf.int64),
-                f"{message} others: rows of other lengths.",
-            ),
-        ]
+        rows = tf.debugging.assert_equal(
+            column.nrows(), item_ids.nrows(), f"{message} another number of rows."
+        )
+        # Else splits of other numbers could be compared first, and the error be theirs.
+        with tf.control_dependencies([rows]):
+            checks = [
+                tf.debugging.assert_equal(
+                    tf.cast(column.row_splits, tf.int64),
+                    tf.cast(item_ids.row_splits, tf.int64),
+                    f"{message} others: rows of other lengths.",
+                )
+            ]
     elif column.shape[:2].is_fully_defined() and item_ids.shape[:2].is_fully_defined():
         checks = []
     else:
