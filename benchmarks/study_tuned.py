@@ -1,4 +1,4 @@
-"""The gains of a study in which each method has the learning rate that suits it.
+"""The gains of a study in which each method has the value of a setting that suits it.
 
     python -m benchmarks.study_tuned yelp --encoder_passes=40
     python -m benchmarks.study_tuned batch_size --encoder_passes=80 --setting=batch_size

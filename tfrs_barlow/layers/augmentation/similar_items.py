@@ -85,7 +85,7 @@ class _SimilarItems(RatedAugmentation):
         drawn = self._drawn(batch, counts, keys)
         # One draw does for both: by its size it decides on the positions, by what
         # `spread_choices` makes of it on the neighbours.
-        similar = self._similar(batch.item_ids, keys)
+        similar = self._similar(batch, keys)
         return drawn & (similar != PADDING_ID), similar
 
     def _drawn(
@@ -94,12 +94,12 @@ class _SimilarItems(RatedAugmentation):
         """Returns which positions to draw, `counts` in each row."""
         return smallest(keys, counts, batch.lengths)
 
-    def _similar(self, item_ids: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+    def _similar(self, batch: SequenceBatch, keys: tf.Tensor) -> tf.Tensor:
         """Returns for each item one of its neighbours, `PADDING_ID` if it has none."""
         size, k = self.neighbours.shape
         # All ids beyond the table share one row more, in which there is nothing.
         neighbours = np.append(self.neighbours, np.full([1, k], PADDING_ID), axis=0)
-        row = item_ids
+        row = batch.item_ids
         if row.dtype.max < self.neighbours.max():
             raise ValueError(
                 f"neighbours holds ids up to {self.neighbours.max()}, but the item ids "
