@@ -17,7 +17,7 @@ help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.demo ## Pretrain, evaluate and export on synthetic data.
-	$(BIN)/python -m examples.movielens_pretraining --dataset=synthetic
+	$(BIN)/python -m tfrs_barlow.demo --dataset=synthetic
 
 test: $(VENV)/.test ## Run the tests and every documented example.
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_FLAGS)
@@ -27,7 +27,7 @@ test-slow: $(VENV)/.test $(VENV)/.notebooks ## Run the tests that kill processes
 
 test-beam: ## Run the tests of the Beam pipeline, in an environment of their own.
 	$(MAKE) VENV=.venv-beam EXTRAS=test,beam .venv-beam/.test
-	.venv-beam/bin/python -m pytest tests/data/test_beam.py tfrs_barlow/data
+	.venv-beam/bin/python -m pytest tests/data/records/test_beam.py tfrs_barlow/data
 
 lint: $(VENV)/.dev ## Check format, lint and types.
 	$(BIN)/ruff format --check .

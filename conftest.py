@@ -15,8 +15,8 @@ import tfrs_barlow as tfrsb
 # What is made of Beam cannot be imported without it, nor its examples run.
 if importlib.util.find_spec("apache_beam") is None:
     collect_ignore = [
-        "tfrs_barlow/data/beam_pipeline.py",
-        "tfrs_barlow/data/beam_reading.py",
+        "tfrs_barlow/data/records/beam_pipeline.py",
+        "tfrs_barlow/data/records/beam_reading.py",
     ]
 
 

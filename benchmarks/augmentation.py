@@ -65,7 +65,7 @@ CORES = (1, 2)
 CLOCKS = ("cpu", "wall")
 SIMILAR_ITEMS = ("substitute", "insert")
 PEERS = (RECBOLE, ICLREC)
-NEIGHBOURS = 10
+NEIGHBORS = 10
 WARM_UP_EPOCHS = 2
 LEAST_EPOCHS = 5
 
@@ -260,7 +260,7 @@ def _save_inputs(dataset: Dataset, flags: argparse.Namespace) -> str:
     np.savez(
         flags.inputs / f"{dataset.name}.npz",
         rows=np.where(dense == tfrsb.data.PADDING_ID, 0, dense - shift),
-        neighbours=tfrsb.data.cooccurrence_neighbours(sequences, size, k=NEIGHBOURS),
+        neighbors=tfrsb.data.cooccurrence_neighbors(sequences, size, k=NEIGHBORS),
     )
     mean = (dense != tfrsb.data.PADDING_ID).sum(axis=1).mean()
     return (
@@ -389,7 +389,7 @@ def _measure_here(cell: Cell, flags: argparse.Namespace) -> Result:
         Work(
             cell.setting,
             inputs["rows"],
-            inputs["neighbours"],
+            inputs["neighbors"],
             cell.batch_size,
             cell.cores,
         )

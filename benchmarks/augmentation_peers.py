@@ -38,14 +38,14 @@ class Work(NamedTuple):
     Attributes:
         setting: A key of `RATES`, or "choice": for each sequence one of `CHOICE_RATES`.
         rows: `[users, length]`, int32: items from 1 on, padded on the right with 0.
-        neighbours: `[ids, k]`: items alike, as our layers take them.
+        neighbors: `[ids, k]`: items alike, as our layers take them.
         batch_size: How many sequences get their views at once.
         cores: How many cores there are to use.
     """
 
     setting: str
     rows: np.ndarray
-    neighbours: np.ndarray
+    neighbors: np.ndarray
     batch_size: int
     cores: int
 
@@ -138,9 +138,9 @@ def _our_layer(work: Work, jit_compile: bool = False) -> tuple[Any, np.ndarray]:
         "mask": layers.RandomMask,
         "reorder": layers.RandomReorder,
         "substitute": functools.partial(
-            layers.RandomSubstitute, neighbours=work.neighbours
+            layers.RandomSubstitute, neighbors=work.neighbors
         ),
-        "insert": functools.partial(layers.RandomInsert, neighbours=work.neighbours),
+        "insert": functools.partial(layers.RandomInsert, neighbors=work.neighbors),
     }
     if work.setting == "choice":
         choices = [rated[name](rate) for name, rate in CHOICE_RATES.items()]
@@ -156,7 +156,7 @@ def _our_layer(work: Work, jit_compile: bool = False) -> tuple[Any, np.ndarray]:
 def _our_items(work: Work) -> range:
     import tfrs_barlow as tfrsb
 
-    return range(tfrsb.data.FIRST_ITEM_ID, len(work.neighbours))
+    return range(tfrsb.data.FIRST_ITEM_ID, len(work.neighbors))
 
 
 def _copies(work: Work) -> Prepared:

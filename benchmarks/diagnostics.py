@@ -55,7 +55,7 @@ def make_step(
 def main() -> None:
     """Prints the table."""
     print("encoder              projector   with, ms   without, ms   ratio")
-    for encoder in (tfrsb.layers.MeanPoolingEncoder, tfrsb.layers.ConvolutionEncoder):
+    for encoder in (tfrsb.layers.ItemPoolingEncoder, tfrsb.layers.ConvolutionEncoder):
         for width in (256, 512, 2048):
             steps = [
                 make_step(encoder, width, diagnose=diagnose)

@@ -131,7 +131,7 @@ def _lightly_module(name: str) -> types.ModuleType:
 
 
 def _facebook() -> Loss:
-    """Batch normalisation keeps running statistics; the off-diagonal is copied out."""
+    """Batch normalization keeps running statistics; the off-diagonal is copied out."""
     import torch
 
     norms: dict[int, Any] = {}
@@ -171,7 +171,7 @@ def _tensorflow_similarity() -> Loss:
     """A column that is constant becomes 0; the off-diagonal is copied out."""
     import tensorflow as tf
 
-    def standardise(view: Any) -> Any:
+    def standardize(view: Any) -> Any:
         return tf.math.divide_no_nan(
             view - tf.reduce_mean(view, axis=0), tf.math.reduce_std(view, axis=0)
         )
@@ -179,7 +179,7 @@ def _tensorflow_similarity() -> Loss:
     def loss(first: Any, second: Any) -> Any:
         batch = tf.cast(tf.shape(first)[0], first.dtype)
         correlation = tf.matmul(
-            standardise(first), standardise(second), transpose_a=True
+            standardize(first), standardize(second), transpose_a=True
         )
         correlation /= batch
         on_diagonal = tf.pow(1.0 - tf.linalg.diag_part(correlation), 2)
@@ -199,12 +199,12 @@ def _keras_io() -> Loss:
     """A column that is constant becomes NaN; the diagonal is overwritten by zeros."""
     import tensorflow as tf
 
-    def standardise(view: Any) -> Any:
-        centred = view - tf.reduce_mean(view, axis=0)
-        return centred / tf.math.reduce_std(view, axis=0)
+    def standardize(view: Any) -> Any:
+        centered = view - tf.reduce_mean(view, axis=0)
+        return centered / tf.math.reduce_std(view, axis=0)
 
     def loss(first: Any, second: Any) -> Any:
-        correlation = tf.transpose(standardise(first)) @ standardise(second)
+        correlation = tf.transpose(standardize(first)) @ standardize(second)
         correlation /= first.shape[0]
         on_diagonal = tf.pow(tf.linalg.diag_part(correlation) - 1, 2)
         without = tf.linalg.set_diag(correlation, tf.zeros(correlation.shape[-1]))
@@ -215,18 +215,18 @@ def _keras_io() -> Loss:
 
 
 def _original_hsic() -> Loss:
-    """As facebook's, with hand-written standardisation and another target.
+    """As facebook's, with hand-written standardization and another target.
 
     There the deviation is the unbiased one; here the biased one, so that the value is
     the same as ours. The cost is too.
     """
     import torch
 
-    def standardise(view: Any) -> Any:
+    def standardize(view: Any) -> Any:
         return (view - view.mean(dim=0)) / view.std(dim=0, correction=0)
 
     def loss(first: Any, second: Any) -> Any:
-        correlation = standardise(first).T @ standardise(second) / len(first)
+        correlation = standardize(first).T @ standardize(second) / len(first)
         on_diagonal = torch.diagonal(correlation).add_(-1).pow_(2).sum()
         off_diagonal = _torch_off_diagonal(correlation).add_(1).pow_(2).sum()
         return on_diagonal + OFF_DIAGONAL_WEIGHT * off_diagonal

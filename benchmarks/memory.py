@@ -163,7 +163,7 @@ def pretrain(records: pathlib.Path, users: int, sample: Callable[[int], None]) -
 
     vocabulary = json.loads((records / "vocabulary.json").read_text())
     model = tfrsb.models.BarlowTwinsPretraining(
-        tfrsb.layers.MeanPoolingEncoder(len(vocabulary) + 3)
+        tfrsb.layers.ItemPoolingEncoder(len(vocabulary) + 3, pooling="mean")
     )
     model.compile(tf.keras.optimizers.Adam(1e-3))
     tfrsb.models.fit_resumable(
@@ -205,8 +205,8 @@ def train(*setting: Any) -> Any:
 
     table = Table(*setting)
     if table.model == "pretraining":
-        encoder: Any = tfrsb.layers.MeanPoolingEncoder(
-            table.items, hash_buckets=table.hash_buckets
+        encoder: Any = tfrsb.layers.ItemPoolingEncoder(
+            table.items, hash_buckets=table.hash_buckets, pooling="mean"
         )
         model: Any = tfrsb.models.BarlowTwinsPretraining(encoder)
     else:

@@ -4,7 +4,7 @@
     python -m benchmarks.serving_load
 
 Trains for a moment on MovieLens-1M, or on a synthetic log of its size, exports, and
-starts `examples.serve_locally` in a process of its own. Eight clients, a process each,
+starts `tfrs_barlow.serving` in a process of its own. Eight clients, a process each,
 ask `recommend` over gRPC for the ten best items after each user's last 100; a client
 sends its next request when the last one is answered. A server of the same kind, which
 does the same mathematics in NumPy and nothing else, then gets the same requests.
@@ -88,7 +88,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         histories, models = write(folder, flags)
-        ours = ["examples.serve_locally", "--port=0", f"--model={folder / 'films'}"]
+        ours = ["tfrs_barlow.serving", "--port=0", f"--model={folder / 'films'}"]
         peer = ["benchmarks.serving_load_peer", str(folder / "model.npz")]
         runs, refusals = [], collections.Counter[str]()
         for title, command in (("ours", ours), ("NumPy", peer)):
@@ -162,7 +162,7 @@ def train(
 ) -> tuple[tf.keras.layers.Layer, Array]:
     """Returns an encoder and the embeddings of all items, after a short training."""
     tf.keras.utils.set_random_seed(0)
-    encoder = tfrsb.layers.AttentionPoolingEncoder(vocabulary.size)
+    encoder = tfrsb.layers.ItemPoolingEncoder(vocabulary.size)
     items = tf.keras.layers.Embedding(vocabulary.size, encoder.output_dim)
     model = tfrsb.models.JointModel(
         tfrsb.models.DualEncoder(encoder, items),
@@ -196,7 +196,7 @@ def serving(command: Sequence[str]) -> Iterator[Server]:
     """Runs a server, a module and its flags, in a process of its own."""
     with socket.create_server(("localhost", 0)) as listener:
         port = listener.getsockname()[1]
-    flag = "--grpc_port" if "examples.serve_locally" in command else "--port"
+    flag = "--grpc_port" if "tfrs_barlow.serving" in command else "--port"
     process = subprocess.Popen(
         [sys.executable, "-m", *command, f"{flag}={port}"],
         # Threads inside a product of NumPy's would only wait for each other here.
@@ -226,8 +226,8 @@ def measure(
 ) -> Run:
     """Has the clients ask for the histories."""
     messages = [request(history=rows, k=K) for rows in histories]
-    serialised = [message.SerializeToString() for message in messages]
-    clients = Clients(server.address, serialised, flags.clients)
+    serialized = [message.SerializeToString() for message in messages]
+    clients = Clients(server.address, serialized, flags.clients)
     before, start = cpu_seconds(server.process.pid), time.perf_counter()
     clients.start(flags.seconds)
     outcome = clients.join()

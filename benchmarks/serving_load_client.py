@@ -43,7 +43,7 @@ class Clients:
 
         Args:
             address: That of the server.
-            requests: Serialised messages, which every client sends in turn, from
+            requests: Serialized messages, which every client sends in turn, from
                 another one on.
             count: How many clients.
         """

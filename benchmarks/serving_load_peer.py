@@ -25,11 +25,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 Array = npt.NDArray[Any]
 
 PADDING, UNKNOWN, FIRST = 0, 2, 3
-THREADS = 8  # As many as `examples.serve_locally` has.
+THREADS = 8  # As many as `tfrs_barlow.serving` has.
 
 
 class NumpyModel:
-    """An `AttentionPoolingEncoder` with a table of candidates, as an export has them.
+    """An `ItemPoolingEncoder` with a table of candidates, as an export has them.
 
     Attributes:
         items: The items by position, integers from 1 on.

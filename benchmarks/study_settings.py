@@ -28,9 +28,9 @@ import pandas as pd
 
 import tfrs_barlow as tfrsb
 from tfrs_barlow.data import InteractionLog
-from tfrs_barlow.evaluation import StudyConfig
-from tfrs_barlow.evaluation.study_config import Method
-from tfrs_barlow.evaluation.study_report import MAIN_FIGURE, markdown_table, with_errors
+from tfrs_barlow.study import StudyConfig
+from tfrs_barlow.study.config import Method
+from tfrs_barlow.study.report import MAIN_METRIC, markdown_table, with_errors
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "study" / "settings"
 
@@ -78,7 +78,7 @@ VARIANTS: dict[Method, dict[str, dict[str, Any]]] = {
 
 TASKS = {
     "next_category": "frozen",
-    "favourite_category": "frozen",
+    "favorite_category": "frozen",
     "future_category": "frozen",
     "next_item": "fine_tuned",
 }
@@ -104,10 +104,10 @@ def measure(
             seeds=seeds,
             **{**AT_FIRST, **settings},
         )
-        rows = tfrsb.evaluation.run_study(
+        rows = tfrsb.study.run_study(
             log, config, output_dir, dataset="ml-1m", verbose=False
         )
-        figures[task] = rows[f"validation_{MAIN_FIGURE[task]}"]
+        figures[task] = rows[f"validation_{MAIN_METRIC[task]}"]
     table = pd.DataFrame(figures)
     cells = with_errors(table.mean(), table.sem(), "{:.3f}")
     return dict(zip(figures, cells, strict=True))

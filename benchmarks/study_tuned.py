@@ -22,11 +22,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pandas as pd
 
 import tfrs_barlow as tfrsb
-from examples.downstream_study import tables
-from tfrs_barlow.evaluation import RowFile, StudyConfig
 from tfrs_barlow.evaluation.downstream_tasks import TASKS
-from tfrs_barlow.evaluation.study_config import METHODS, PROTOCOLS
-from tfrs_barlow.evaluation.study_report import PLACE
+from tfrs_barlow.study import RowFile, StudyConfig
+from tfrs_barlow.study.__main__ import tables
+from tfrs_barlow.study.config import METHODS, PROTOCOLS
+from tfrs_barlow.study.report import PLACE
 
 ORDERS = {"task": TASKS, "method": METHODS, "protocol": PROTOCOLS}
 RESULTS = pathlib.Path(__file__).parent / "results" / "study"
@@ -54,7 +54,7 @@ def main() -> None:
         key=lambda column: column.map(order.get(column.name, float)),
     )
     values = sorted(set(rows[flags.setting].tolist()))
-    best = tfrsb.evaluation.best_by_validation(rows, flags.setting)
+    best = tfrsb.study.best_by_validation(rows, flags.setting)
     text = tables(
         best,
         f"Each method at that {flags.setting.replace('_', ' ')} of {values} which is "
@@ -62,7 +62,7 @@ def main() -> None:
     )
     (RESULTS / flags.name / "tuned.md").write_text(text)
     if flags.setting == "learning_rate":
-        tfrsb.evaluation.write_plots(best, RESULTS / flags.name)
+        tfrsb.study.write_plots(best, RESULTS / flags.name)
     print(text)
 
 

@@ -66,9 +66,9 @@ def _draw_items(axes: Axes, items: npt.NDArray[np.int32], y: float) -> None:
     first = int((items - np.arange(len(items)))[seen][0])
     for place, item in enumerate(items, start=first):
         hidden = item == tfrsb.data.MASK_ID
-        colour = "white" if hidden else mpl.colormaps["viridis"](0.05 + (item - 3) / 13)
+        color = "white" if hidden else mpl.colormaps["viridis"](0.05 + (item - 3) / 13)
         axes.add_patch(
-            Rectangle((place - 0.2, y - 0.4), 0.9, 0.8, color=colour, ec="grey")
+            Rectangle((place - 0.2, y - 0.4), 0.9, 0.8, color=color, ec="grey")
         )
         label = "hidden" if hidden else chr(ord("A") + item - 3)
         axes.text(
@@ -124,7 +124,7 @@ def _trained(
 ) -> tfrsb.models.BarlowTwinsPretraining:
     tf.keras.utils.set_random_seed(0)
     model = tfrsb.models.BarlowTwinsPretraining(
-        tfrsb.layers.MeanPoolingEncoder(vocabulary.size),
+        tfrsb.layers.ItemPoolingEncoder(vocabulary.size, pooling="mean"),
         projector=tfrsb.layers.Projector([256, DIMENSION]),
         task=tfrsb.tasks.BarlowTwinsTask(off_diagonal_weight=weight),
     )

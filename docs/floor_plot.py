@@ -20,8 +20,8 @@ PICTURE = pathlib.Path(__file__).parent / "images" / "floor.svg"
 USUAL_WEIGHT = 5e-3
 WEIGHTS = np.geomspace(1e-5, 1, 200)
 SHAPES = ((256, 512), (256, 2048), (256, 8192), (64, 8192))
-# Of the palette of Okabe and Ito, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000")
+# Of the palette of Okabe and Ito, which color-blind readers can tell apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#000000")
 STYLES = ("-", "--", "-.", ":")
 STYLE = {
     "axes.grid": True,
@@ -100,7 +100,7 @@ def _draw_against_weight(axes: Axes, of_weight: Callable[..., tf.Tensor]) -> Non
 def _draw_line(axes: Axes, x: np.ndarray, y: tf.Tensor, index: int, label: str) -> None:
     # A floor of 0 has no place on a logarithmic axis.
     y = np.where(y > 0, y, np.nan)
-    axes.plot(x, y, STYLES[index], color=COLOURS[index], label=label)
+    axes.plot(x, y, STYLES[index], color=COLORS[index], label=label)
 
 
 def _label_sizes(axes: Axes, label: str, ticks: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """Takes `docs/images/serve_locally.png`, the picture of `docs/serving.md`.
 
 Run `python docs/serve_locally_plot.py` where `tfrs-barlow[serve]`, playwright and
-Chromium are installed. It takes a minute, in which `examples.serve_locally` trains its
+Chromium are installed. It takes a minute, in which `tfrs_barlow.serving` trains its
 small model of made-up films.
 """
 
@@ -49,7 +49,7 @@ def served() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         server = subprocess.Popen(
             [
-                *(sys.executable, "-m", "examples.serve_locally"),
+                *(sys.executable, "-m", "tfrs_barlow.serving"),
                 *("--port=0", "--grpc_port=0"),
             ],
             cwd=folder,

@@ -210,14 +210,14 @@ class History:
             tells where its items come from.
         titles: `[vocabulary size]`, by item id.
         genres: `[vocabulary size]`, by item id.
-        neighbours: `[vocabulary size, 2]`, by item id those that most often occur with
+        neighbors: `[vocabulary size, 2]`, by item id those that most often occur with
             the same users.
     """
 
     columns: Mapping[str, tf.RaggedTensor]
     titles: npt.NDArray[np.str_]
     genres: npt.NDArray[np.str_]
-    neighbours: npt.NDArray[np.int32]
+    neighbors: npt.NDArray[np.int32]
 
     @classmethod
     def from_log(cls, log: InteractionLog, user: str | None = None) -> History:
@@ -245,7 +245,7 @@ class History:
             },
             titles=titles,
             genres=genres,
-            neighbours=tfrsb.data.cooccurrence_neighbours(
+            neighbors=tfrsb.data.cooccurrence_neighbors(
                 sequences, vocabulary.size, k=2
             ),
         )
@@ -266,7 +266,7 @@ class History:
         return f"{name}({', '.join(settings)})\n{does}\n\n{self.compare(view)}"
 
     def _tables(self) -> dict[str, Any]:
-        return {"neighbours": self.neighbours, "item_tables": {"genres": self.genres}}
+        return {"neighbors": self.neighbors, "item_tables": {"genres": self.genres}}
 
     def compare(self, view: Mapping[str, tf.RaggedTensor]) -> str:
         """Returns a table of the history beside its view.

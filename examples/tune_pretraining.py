@@ -6,7 +6,7 @@
 
 The first runs on synthetic data, in a few minutes and without a network. KerasTuner
 proposes hyper-parameters; a run is judged by how well a linear probe of the frozen
-encoder tells the favourite category of the validation users, and ends early if that no
+encoder tells the favorite category of the validation users, and ends early if that no
 longer rises. In the end the best encoder is judged once by the test users, whom no
 choice has looked at. A search that was interrupted goes on when it is started again.
 """
@@ -29,7 +29,7 @@ import tensorflow as tf
 
 import tfrs_barlow as tfrsb
 from tfrs_barlow.data import MovieLensDataset
-from tfrs_barlow.evaluation import DownstreamTask, LabelledEmbeddings, ProbeFigures
+from tfrs_barlow.evaluation import DownstreamTask, LabeledEmbeddings, ProbeMetrics
 
 try:
     import keras_tuner
@@ -69,12 +69,12 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
-    """Sequences to train on, and labelled users to judge by.
+    """Sequences to train on, and labeled users to judge by.
 
     Attributes:
         sequences: The sequences of the training users.
         vocabulary_size: The number of ids, reserved ones included.
-        train: The favourite categories of the training users.
+        train: The favorite categories of the training users.
         validation: Those of the validation users.
         test: Those of the test users.
     """
@@ -91,7 +91,7 @@ class Data:
         sequences, vocabulary = tfrsb.data.build_sequences(log, min_length=2)
         categories = tfrsb.data.ItemCategories.from_log(log, vocabulary)
         task = tfrsb.evaluation.downstream_task(
-            "favourite_category", sequences, categories
+            "favorite_category", sequences, categories
         )
         users = tfrsb.data.split_users(len(sequences))
         return cls(
@@ -215,11 +215,11 @@ def trials_table(tuner: PretrainingTuner) -> pd.DataFrame:
 
 def judge(
     encoder: tf.keras.layers.Layer, data: Data, settings: Settings
-) -> ProbeFigures:
-    """Probes an encoder for the favourite categories of the test users."""
+) -> ProbeMetrics:
+    """Probes an encoder for the favorite categories of the test users."""
     return tfrsb.evaluation.linear_probe(
         *(
-            LabelledEmbeddings(
+            LabeledEmbeddings(
                 tfrsb.evaluation.embed_users(
                     encoder, part.histories, length=settings.length
                 ),
@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         log = _load(flags.dataset, flags.data_dir)
         # Refuses a folder that holds a search of something else.
-        tfrsb.evaluation.StagedRun(
+        tfrsb.study.StagedRun(
             output_dir, {"data": repr(log), **dataclasses.asdict(settings)}
         )
     except (OSError, ValueError) as error:

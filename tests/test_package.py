@@ -10,18 +10,19 @@ import pytest
 
 import tfrs_barlow
 
-PACKAGE = pathlib.Path(tfrs_barlow.__file__).parent
-ROOMS = [
-    "data",
-    "layers",
+FOLDER = pathlib.Path(tfrs_barlow.__file__).parent
+PACKAGES = [
     "losses",
-    "optimizers",
+    "layers",
     "metrics",
+    "optimizers",
     "tasks",
+    "data",
     "models",
     "evaluation",
     "callbacks",
     "serving",
+    "study",
 ]
 
 
@@ -57,9 +58,9 @@ def test_keras_3_is_refused_with_what_to_do(code):
     assert "TF_USE_LEGACY_KERAS=1" in error
 
 
-def imported_rooms(room):
-    """The rooms that the modules of a room import."""
-    for file in (PACKAGE / room).rglob("*.py"):
+def imported_packages(package):
+    """The rooms that the modules of a package import."""
+    for file in (FOLDER / package).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
                 parts = node.module.split(".")
@@ -67,20 +68,22 @@ def imported_rooms(room):
                     yield parts[1]
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_import_runs_back_up(room):
-    later = set(ROOMS[ROOMS.index(room) + 1 :])
-    assert not later & set(imported_rooms(room))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_import_runs_back_up(package):
+    later = set(PACKAGES[PACKAGES.index(package) + 1 :])
+    assert not later & set(imported_packages(package))
 
 
-def test_every_room_is_in_the_order():
-    folders = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
-    assert folders == set(ROOMS)
+def test_every_package_is_in_the_order():
+    folders = {file.parent.name for file in FOLDER.glob("*/__init__.py")}
+    assert folders == set(PACKAGES)
 
 
 def test_public_names():
     """The whole public interface: a change of it is a change of this test."""
-    public = {room: sorted(getattr(tfrs_barlow, room).__all__) for room in ROOMS}
+    public = {
+        package: sorted(getattr(tfrs_barlow, package).__all__) for package in PACKAGES
+    }
     assert public == {
         "data": [
             "DownloadError",
@@ -100,10 +103,10 @@ def test_public_names():
             "UserSplit",
             "Vocabulary",
             "build_sequences",
-            "cooccurrence_neighbours",
+            "cooccurrence_neighbors",
             "different_period_pairs",
             "download_movielens",
-            "embedding_neighbours",
+            "embedding_neighbors",
             "filter_k_core",
             "filter_ratings",
             "generate_synthetic_log",
@@ -127,12 +130,11 @@ def test_public_names():
             "write_sequences_with_beam",
         ],
         "layers": [
-            "AttentionPoolingEncoder",
             "ByLength",
             "ConvolutionEncoder",
             "GRUEncoder",
             "HashedEmbedding",
-            "MeanPoolingEncoder",
+            "ItemPoolingEncoder",
             "Projector",
             "RandomChoice",
             "RandomCrop",
@@ -146,7 +148,6 @@ def test_public_names():
             "SequenceEncoder",
             "Sequential",
             "SwapNoise",
-            "TableMemory",
             "TimeIntervalCrop",
             "TimeIntervalInsert",
             "TimeIntervalMask",
@@ -190,33 +191,22 @@ def test_public_names():
         ],
         "evaluation": [
             "DownstreamTask",
-            "ENCODERS",
             "FineTuningSettings",
-            "LabelledEmbeddings",
+            "LabeledEmbeddings",
             "LeaveOneOut",
             "NextItemValidation",
-            "ProbeFigures",
-            "RankingFigures",
-            "RowFile",
-            "StagedRun",
-            "StudyConfig",
-            "best_by_validation",
+            "ProbeMetrics",
+            "RankingMetrics",
             "downstream_task",
             "embed_users",
             "evaluate_dual_encoder",
             "fine_tune_classifier",
             "fine_tune_retrieval",
-            "gains",
-            "gains_markdown",
             "label_ranks",
             "linear_probe",
-            "next_item_figures",
-            "ranking_figures",
-            "run_study",
-            "summary",
-            "summary_markdown",
+            "next_item_metrics",
+            "ranking_metrics",
             "users_with_labels",
-            "write_plots",
         ],
         "callbacks": [
             "CrossCorrelationImage",
@@ -232,5 +222,18 @@ def test_public_names():
             "load",
             "replace_candidates",
             "verify",
+        ],
+        "study": [
+            "ENCODERS",
+            "RowFile",
+            "StagedRun",
+            "StudyConfig",
+            "best_by_validation",
+            "gains",
+            "gains_markdown",
+            "run_study",
+            "summary",
+            "summary_markdown",
+            "write_plots",
         ],
     }

@@ -23,6 +23,7 @@ from tfrs_barlow import (  # noqa: E402
     models,
     optimizers,
     serving,
+    study,
     tasks,
 )
 
@@ -37,5 +38,6 @@ __all__ = [
     "models",
     "optimizers",
     "serving",
+    "study",
     "tasks",
 ]

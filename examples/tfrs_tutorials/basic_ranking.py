@@ -118,10 +118,10 @@ def train_and_evaluate(
 
     model = MovielensModel(RankingModel(user_model, movie_model))
     if variant.with_history:  # + Barlow Twins
-        history_model = tfrsb.layers.MeanPoolingEncoder(  # + Barlow Twins
+        history_model = tfrsb.layers.ItemPoolingEncoder(  # + Barlow Twins
             vocabulary.size,  # + Barlow Twins
             embedding_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
-            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
+            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins, pooling="mean"
         )  # + Barlow Twins
         model.add_history(history_model, variant.barlow_weight)  # + Barlow Twins
     model.compile(optimizer=tf.keras.optimizers.Adagrad(learning_rate=0.1))

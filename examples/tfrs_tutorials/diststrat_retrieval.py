@@ -113,10 +113,10 @@ def train_and_evaluate(
 
         model = MovielensModel(user_model, movie_model, task)
         if variant.with_history:  # + Barlow Twins
-            history_model = tfrsb.layers.MeanPoolingEncoder(  # + Barlow Twins
+            history_model = tfrsb.layers.ItemPoolingEncoder(  # + Barlow Twins
                 vocabulary.size,  # + Barlow Twins
                 embedding_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
-                output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
+                output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins, pooling="mean"
             )  # + Barlow Twins
             # The loss of the task is a sum over the batch.  # + Barlow Twins
             weight = variant.barlow_weight * BATCH_SIZE  # + Barlow Twins

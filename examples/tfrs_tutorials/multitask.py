@@ -128,10 +128,10 @@ def train_and_evaluate(
         user_model, movie_model, movies, rating_weight=1.0, retrieval_weight=1.0
     )
     if variant.with_history:  # + Barlow Twins
-        history_model = tfrsb.layers.MeanPoolingEncoder(  # + Barlow Twins
+        history_model = tfrsb.layers.ItemPoolingEncoder(  # + Barlow Twins
             vocabulary.size,  # + Barlow Twins
             embedding_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
-            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
+            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins, pooling="mean"
         )  # + Barlow Twins
         # The loss of retrieval is a sum over the batch.  # + Barlow Twins
         weight = variant.barlow_weight * BATCH_SIZE  # + Barlow Twins

@@ -57,7 +57,7 @@ tf.get_logger().setLevel("ERROR")
 # %% tags=["parameters"]
 DATASET = "synthetic"
 NUM_USERS = 3_000  # Of the synthetic log.
-LABELLED = 0.1  # The share of training users whose next items are known.
+LABELED = 0.1  # The share of training users whose next items are known.
 EPOCHS = 25  # Of 20 steps.
 PRETRAINING_STEPS = 400
 LENGTH = 30
@@ -70,10 +70,10 @@ else:
 sequences, vocabulary = tfrsb.data.build_sequences(log, min_length=5)
 split = tfrsb.data.split_users(len(sequences))
 everybody = sequences.select(split.train)
-labelled = sequences.select(split.train[: round(LABELLED * len(split.train))])
+labeled = sequences.select(split.train[: round(LABELED * len(split.train))])
 test_users = sequences.select(np.concatenate([split.validation, split.test]))
 
-labels = tfrsb.data.training_batches(labelled, batch_size=128, length=LENGTH)
+labels = tfrsb.data.training_batches(labeled, batch_size=128, length=LENGTH)
 histories = tfrsb.data.training_batches(everybody, batch_size=256, length=LENGTH)
 test = tf.data.Dataset.from_tensor_slices(
     {
@@ -81,7 +81,7 @@ test = tf.data.Dataset.from_tensor_slices(
         "label": test_users.item_from_end(1),
     }
 ).batch(256)
-print(len(labelled), "users with next items,", len(everybody), "with histories")
+print(len(labeled), "users with next items,", len(everybody), "with histories")
 labels.element_spec
 
 # %% [markdown]

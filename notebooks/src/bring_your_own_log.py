@@ -163,7 +163,7 @@ print(vocabulary.size, "ids, such as", vocabulary.tokens[:3].tolist())
 #
 # Barlow Twins compares two damaged copies of each history and needs no labels. Its loss
 # does not say how good the encoder is, so `OnlineProbe` lets a linear model read
-# something off the encoder after every epoch: here a user's favourite category. It may
+# something off the encoder after every epoch: here a user's favorite category. It may
 # be anything that you know of users: pass a `DownstreamTask` of histories and one
 # integer class each. It does not touch the training.
 #
@@ -171,13 +171,11 @@ print(vocabulary.size, "ids, such as", vocabulary.tokens[:3].tolist())
 
 # %%
 categories = tfrsb.data.ItemCategories.from_log(log, vocabulary).most_specific(train)
-favourite = tfrsb.evaluation.downstream_task(
-    "favourite_category", sequences, categories
-)
+favorite = tfrsb.evaluation.downstream_task("favorite_category", sequences, categories)
 probe = tfrsb.callbacks.OnlineProbe(
-    favourite.select(split.train), favourite.select(split.validation), length=LENGTH
+    favorite.select(split.train), favorite.select(split.validation), length=LENGTH
 )
-encoder = tfrsb.layers.AttentionPoolingEncoder(vocabulary.size, output_dim=64)
+encoder = tfrsb.layers.ItemPoolingEncoder(vocabulary.size, output_dim=64)
 model = tfrsb.models.BarlowTwinsPretraining(
     encoder,
     views=tfrsb.layers.TwoViews([tfrsb.layers.RandomDrop(0.5)]),
@@ -202,7 +200,7 @@ tfrsb.models.fit_resumable(
 history = record.history
 
 # %%
-known = favourite.select(split.train).labels
+known = favorite.select(split.train).labels
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
 epochs = np.arange(1, len(history["barlow/excess"]) + 1)
 left.plot(epochs, history["barlow/excess"])
@@ -214,7 +212,7 @@ right.axhline(
     ls=":",
     label="always the most frequent",
 )
-right.set(title="favourite category, validation users", xlabel="epoch", ylim=(0, 1))
+right.set(title="favorite category, validation users", xlabel="epoch", ylim=(0, 1))
 right.legend()
 plt.show()
 
@@ -232,14 +230,14 @@ plt.show()
 # %%
 figures = tfrsb.evaluation.linear_probe(
     *(
-        tfrsb.evaluation.LabelledEmbeddings(
+        tfrsb.evaluation.LabeledEmbeddings(
             tfrsb.evaluation.embed_users(encoder, part.histories, length=LENGTH),
             part.labels,
         )
-        for part in map(favourite.select, (split.train, split.validation, split.test))
+        for part in map(favorite.select, (split.train, split.validation, split.test))
     )
 )
-print(f"favourite category, test users: {figures.accuracy:.2f}")
+print(f"favorite category, test users: {figures.accuracy:.2f}")
 
 # %% [markdown]
 # ## 7. Similar users
@@ -303,6 +301,6 @@ for user in range(3):
 #
 # - A log that does not fit into memory: `tfrsb.data.scan_sequences` and
 #   `write_sequences`, in `docs/data.md`.
-# - Is it better than what you have? `python -m examples.downstream_study
+# - Is it better than what you have? `python -m tfrs_barlow.study
 #   --data=your.csv` compares it with a dual encoder of TFRS; `docs/study.md`.
 # - `add_to_existing_tfrs_model.ipynb`: into a model that you have.

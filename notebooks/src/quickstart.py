@@ -115,12 +115,14 @@ pd.DataFrame(
 # ## 3. An encoder that knows nothing yet
 #
 # An encoder turns a history into one vector. To see what the vector tells, we let a
-# linear model read each user's favourite category off it, and count how often it is
+# linear model read each user's favorite category off it, and count how often it is
 # right for users that it has not seen. We do so before the training, so that we can
 # compare.
 
 # %%
-encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary.size, output_dim=64)
+encoder = tfrsb.layers.ItemPoolingEncoder(
+    vocabulary.size, output_dim=64, pooling="mean"
+)
 model = tfrsb.models.BarlowTwinsPretraining(
     encoder,
     views=views,
@@ -137,9 +139,7 @@ def embed(users):
 def accuracy():
     return tfrsb.evaluation.linear_probe(
         *(
-            tfrsb.evaluation.LabelledEmbeddings(
-                embed(users), categories.favourite(users)
-            )
+            tfrsb.evaluation.LabeledEmbeddings(embed(users), categories.favorite(users))
             for users in (train, validation, test)
         )
     ).accuracy
@@ -160,7 +160,7 @@ before = {
     "users": embed(test),
     "correlation": correlation(),
 }
-print(f"favourite category, not trained: {before['accuracy']:.2f}")
+print(f"favorite category, not trained: {before['accuracy']:.2f}")
 
 # %% [markdown]
 # ## 4. Pretrain
@@ -220,20 +220,20 @@ plt.show()
 # ## 6. What the encoder has learned
 #
 # Each point is a test user, at a place that t-SNE finds from the embedding, and
-# coloured by the favourite category, which neither t-SNE nor the encoder has seen.
-# After training, users of one taste are neighbours.
+# colored by the favorite category, which neither t-SNE nor the encoder has seen.
+# After training, users of one taste are neighbors.
 
 # %%
-favourite = categories.favourite(test)
-frequent = np.argsort(-np.bincount(favourite[favourite >= 0]))[:8]
+favorite = categories.favorite(test)
+frequent = np.argsort(-np.bincount(favorite[favorite >= 0]))[:8]
 figure, panels = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
 maps = {"not trained": before["users"], "Barlow Twins": embed(test)}
 for axes, (title, users) in zip(panels, maps.items(), strict=True):
     x, y = TSNE(metric="cosine", init="pca", random_state=0).fit_transform(users).T
-    others = ~np.isin(favourite, frequent)
+    others = ~np.isin(favorite, frequent)
     axes.scatter(x[others], y[others], s=6, color="lightgrey", label="others")
     for number, category in enumerate(frequent):
-        liked = favourite == category
+        liked = favorite == category
         axes.scatter(
             x[liked],
             y[liked],
@@ -246,7 +246,7 @@ figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fon
 plt.show()
 
 # %%
-print(f"favourite category: {before['accuracy']:.2f} before, {accuracy():.2f} after")
+print(f"favorite category: {before['accuracy']:.2f} before, {accuracy():.2f} after")
 
 # %% [markdown]
 # ## 7. When does it pay?
@@ -258,9 +258,9 @@ print(f"favourite category: {before['accuracy']:.2f} before, {accuracy():.2f} af
 # weights.
 
 # %%
-config = tfrsb.evaluation.StudyConfig(
+config = tfrsb.study.StudyConfig(
     methods=("random", "dual_encoder_few", "dual_encoder", "barlow_twins"),
-    tasks=("favourite_category",),
+    tasks=("favorite_category",),
     protocols=("frozen",),
     label_fractions=(0.02, 0.1, 0.5, 1.0),
     seeds=(0, 1),
@@ -272,17 +272,17 @@ config = tfrsb.evaluation.StudyConfig(
     learning_rate=3e-3,
     encoder_passes=STUDY_PASSES,
 )
-rows = tfrsb.evaluation.run_study(
+rows = tfrsb.study.run_study(
     log, config, tempfile.mkdtemp(), dataset=DATASET, verbose=False
 )
-gains = tfrsb.evaluation.gains(rows, method="barlow_twins", baseline="dual_encoder_few")
+gains = tfrsb.study.gains(rows, method="barlow_twins", baseline="dual_encoder_few")
 gains[["label_fraction", "figure", "baseline", "gain", "standard_error"]].round(2)
 
 # %%
 labels = {
     "barlow_twins": "Barlow Twins",
     "dual_encoder": "dual encoder, all next items",
-    "dual_encoder_few": "dual encoder, next items of the labelled",
+    "dual_encoder_few": "dual encoder, next items of the labeled",
     "random": "not trained",
 }
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.3), layout="constrained")
@@ -291,7 +291,7 @@ for method, label in labels.items():
         rows[rows["method"] == method].groupby("label_fraction")["test_accuracy"].mean()
     )
     left.plot(100 * part.index, part, "o-", label=label)
-left.set(title="favourite category, accuracy", ylim=(0, 1.25))
+left.set(title="favorite category, accuracy", ylim=(0, 1.25))
 left.set_yticks(np.arange(0, 1.1, 0.2))
 left.legend(fontsize=8, loc="upper left")
 right.errorbar(
@@ -301,7 +301,7 @@ right.errorbar(
     fmt="o-",
 )
 right.axhline(0, color="k", lw=0.8)
-right.set(title="gain over the dual encoder of the labelled, %")
+right.set(title="gain over the dual encoder of the labeled, %")
 shares = [100 * fraction for fraction in config.label_fractions]
 for axes in (left, right):
     axes.set(xscale="log", xlabel="users whose labels are known, %")

@@ -13,7 +13,7 @@
 # sequences. Its abstract reports 8 to 20 % better accuracy than the widely used dual
 # encoder, on three tasks, on MovieLens and Yelp, with small batches and few labels. Its
 # program is not public. So this is no rerun: it asks the same question with
-# `tfrsb.evaluation.run_study`, whose rules are in `docs/study.md`. Here the log is made
+# `tfrsb.study.run_study`, whose rules are in `docs/study.md`. Here the log is made
 # up and the training short: it takes five minutes of CPU time. The last section has the
 # commands for the real thing.
 #
@@ -73,9 +73,9 @@ if DATASET == "synthetic":
     log = tfrsb.data.generate_synthetic_log(num_users=NUM_USERS)
 else:
     log = tfrsb.data.load_movielens(DATASET, DATA_DIR)
-categories = tfrsb.evaluation.StudyConfig(
+categories = tfrsb.study.StudyConfig(
     methods=("counting", "dual_encoder_few", "dual_encoder", "barlow_twins"),
-    tasks=("next_category", "favourite_category"),
+    tasks=("next_category", "favorite_category"),
     protocols=("frozen",),
     label_fractions=(0.02, 0.1, 1.0),
     seeds=SEEDS,
@@ -101,7 +101,7 @@ print(log)
 #
 # - **Barlow Twins** reads all histories and no label.
 # - **The dual encoder on all** trains on everybody's next items.
-# - **The dual encoder on the labelled** trains on the next items of those users alone
+# - **The dual encoder on the labeled** trains on the next items of those users alone
 #   whose labels are known.
 #
 # The two dual encoders are the crux. A next item is a label as well. Whether Barlow
@@ -110,7 +110,7 @@ print(log)
 # Each encoder has three tasks to solve. The categories are read off it by a linear
 # model, with its weights frozen. For the next item all its weights are trained on, as
 # those of a dual encoder; the one that starts from random weights is the dual encoder
-# on the labelled.
+# on the labeled.
 #
 # ## 2. One of the trainings, watched
 #
@@ -122,10 +122,11 @@ tf.keras.utils.set_random_seed(0)
 sequences, vocabulary = tfrsb.data.build_sequences(log, min_length=5)
 users = tfrsb.data.split_users(len(sequences))
 train, test = sequences.select(users.train), sequences.select(users.test)
-encoder = tfrsb.layers.MeanPoolingEncoder(
+encoder = tfrsb.layers.ItemPoolingEncoder(
     vocabulary.size,
     embedding_dim=categories.embedding_dim,
     output_dim=categories.output_dim,
+    pooling="mean",
 )
 model = tfrsb.models.BarlowTwinsPretraining(
     encoder,
@@ -189,11 +190,11 @@ plt.show()
 
 # %%
 settings = {"dataset": DATASET, "verbose": False}
-frozen = tfrsb.evaluation.run_study(log, categories, folder, **settings)
-tuned = tfrsb.evaluation.run_study(log, next_item, folder, **settings)
+frozen = tfrsb.study.run_study(log, categories, folder, **settings)
+tuned = tfrsb.study.run_study(log, next_item, folder, **settings)
 tuned["method"] = tuned["method"].replace("random", "dual_encoder_few")
 rows = pd.concat([frozen, tuned], ignore_index=True)
-Markdown(tfrsb.evaluation.summary_markdown(rows))
+Markdown(tfrsb.study.summary_markdown(rows))
 
 # %% [markdown]
 # Accuracy for the categories, hit rate at 10 among all items for the next item, each
@@ -203,13 +204,13 @@ Markdown(tfrsb.evaluation.summary_markdown(rows))
 
 # %%
 baselines = {
-    "dual_encoder_few": "over the dual encoder on the labelled",
+    "dual_encoder_few": "over the dual encoder on the labeled",
     "dual_encoder": "over the dual encoder on all",
 }
-tasks = ("next_item", "next_category", "favourite_category")
+tasks = ("next_item", "next_category", "favorite_category")
 figure, panels = plt.subplots(1, 3, figsize=(11, 3.3), layout="constrained")
 for baseline, label in baselines.items():
-    table = tfrsb.evaluation.gains(rows, method="barlow_twins", baseline=baseline)
+    table = tfrsb.study.gains(rows, method="barlow_twins", baseline=baseline)
     for axes, task in zip(panels, tasks, strict=True):
         part = table[table["task"] == task].sort_values("label_fraction")
         axes.errorbar(
@@ -233,9 +234,9 @@ figure.legend(*lines, loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Against the dual encoder on the labelled, Barlow Twins is ahead in all three tasks, in
+# Against the dual encoder on the labeled, Barlow Twins is ahead in all three tasks, in
 # the categories the more clearly, the fewer the labels. Against the dual encoder on all
-# it is not: it is level in the next category, level or a little ahead in the favourite,
+# it is not: it is level in the next category, level or a little ahead in the favorite,
 # and behind in the next item, which the other one was trained for, on up to fifty times
 # as many users. So "better by 8 to 20 % with few labels" is true if next items are as
 # scarce as other labels, and not if they are plenty. MovieLens-1M says much the same:
@@ -247,20 +248,20 @@ plt.show()
 #
 # ## 5. Does it need large batches?
 #
-# The paper says that it does not, as there are no negatives. The favourite category
+# The paper says that it does not, as there are no negatives. The favorite category
 # again, with the labels of a tenth of the users, at three batch sizes.
 
 # %%
 by_batch_size = dataclasses.replace(
     categories,
     methods=("dual_encoder", "barlow_twins"),
-    tasks=("favourite_category",),
+    tasks=("favorite_category",),
     label_fractions=(0.1,),
     batch_sizes=(32, 128, 512),
     encoder_passes=PASSES / 3,
 )
-figures = tfrsb.evaluation.summary(
-    tfrsb.evaluation.run_study(log, by_batch_size, folder, **settings)
+figures = tfrsb.study.summary(
+    tfrsb.study.run_study(log, by_batch_size, folder, **settings)
 )
 figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
 for method, part in figures.groupby("method"):
@@ -272,7 +273,7 @@ for method, part in figures.groupby("method"):
         capsize=3,
         label=method.replace("_", " "),
     )
-axes.set(xscale="log", xlabel="batch size", title="favourite category, accuracy")
+axes.set(xscale="log", xlabel="batch size", title="favorite category, accuracy")
 axes.set_xticks(by_batch_size.batch_sizes, by_batch_size.batch_sizes)
 axes.set_xticks([], minor=True)
 axes.set_ylim(0, 1)
@@ -289,8 +290,8 @@ plt.show()
 # encoder, more training, more seeds and more tasks. It takes hours, can be interrupted
 # and started again, and writes tables and plots:
 #
-#     python -m examples.downstream_study --config=main --data=ml-1m
-#     python -m examples.downstream_study --config=main --data=yelp --data_dir=YELP
-#     python -m examples.downstream_study --config=batch_size --data=ml-1m
+#     python -m tfrs_barlow.study --config=main --data=ml-1m
+#     python -m tfrs_barlow.study --config=main --data=yelp --data_dir=YELP
+#     python -m tfrs_barlow.study --config=batch_size --data=ml-1m
 #
 # `docs/study.md` has the results so far.

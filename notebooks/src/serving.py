@@ -78,7 +78,9 @@ log = tfrsb.data.read_interactions(
 sequences, vocabulary = tfrsb.data.build_sequences(log)
 batches = tfrsb.data.training_batches(sequences, batch_size=256, length=LENGTH)
 
-encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary.size, output_dim=64)
+encoder = tfrsb.layers.ItemPoolingEncoder(
+    vocabulary.size, output_dim=64, pooling="mean"
+)
 pretraining = tfrsb.models.BarlowTwinsPretraining(
     encoder, projector=tfrsb.layers.Projector([256, 64])
 )
@@ -236,5 +238,5 @@ plt.show()
 # ## 7. Behind a server
 #
 # `docs/serving.md` has the commands for TensorFlow Serving, REST and gRPC, and what to
-# mind when the server batches requests. `python -m examples.serve_locally` answers the
+# mind when the server batches requests. `python -m tfrs_barlow.serving` answers the
 # same requests from Python, without a container.

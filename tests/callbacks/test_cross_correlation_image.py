@@ -1,4 +1,4 @@
-"""The picture: right colours, in the event file, and no trace in the model."""
+"""The picture: right colors, in the event file, and no trace in the model."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ HISTORIES = tf.random.stateless_uniform([64, 10], [1, 2], 3, 30, tf.int32)
 def make_model():
     tf.keras.utils.set_random_seed(1)
     model = tfrsb.models.BarlowTwinsPretraining(
-        tfrsb.layers.MeanPoolingEncoder(30, output_dim=8),
+        tfrsb.layers.ItemPoolingEncoder(30, output_dim=8, pooling="mean"),
         projector=tfrsb.layers.Projector([16, 16]),
     )
     model.compile(tf.keras.optimizers.Adam(0.01))
@@ -38,7 +38,7 @@ def images(log_dir):
     return found
 
 
-def test_colours():
+def test_colors():
     image = correlation_image(tf.constant([[1.0, 0.0, -1.0, 7.0]]), pixels=2)
     assert image.shape == (2, 8, 3)
     red, white, blue = [1, 0, 0], [1, 1, 1], [0, 0, 1]

@@ -59,7 +59,7 @@ class Shown:
 
 
 def make_encoder(rows=VOCABULARY.size):
-    encoder = tfrsb.layers.MeanPoolingEncoder(rows, 4, 3)
+    encoder = tfrsb.layers.ItemPoolingEncoder(rows, 4, 3, pooling="mean")
     encoder(tf.constant([[3]]))
     return encoder
 

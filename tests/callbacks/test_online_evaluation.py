@@ -13,7 +13,7 @@ from tfrs_barlow.callbacks import OnlineKNN, OnlineProbe
 from tfrs_barlow.data import UserSequences
 from tfrs_barlow.evaluation import (
     DownstreamTask,
-    LabelledEmbeddings,
+    LabeledEmbeddings,
     embed_users,
     linear_probe,
 )
@@ -39,7 +39,7 @@ def users(count, seed):
 TRAIN, VALIDATION = users(40, 0), users(20, 1)
 
 
-class Ageing(tf.keras.layers.Layer):
+class Aging(tf.keras.layers.Layer):
     """Tells users apart at one age only."""
 
     def __init__(self, best_age):
@@ -54,20 +54,20 @@ class Ageing(tf.keras.layers.Layer):
         return kinds
 
 
-class AgeingModel(tf.keras.Model):
+class AgingModel(tf.keras.Model):
     """Grows older by one in every epoch of one step."""
 
     def __init__(self, best_age):
         super().__init__()
-        self.encoder = Ageing(best_age)
+        self.encoder = Aging(best_age)
 
     def train_step(self, data):
         self.encoder.age.assign_add(1)
         return {"loss": self.encoder.age}
 
 
-def fit_ageing(callbacks, best_age=2, epochs=10):
-    model = AgeingModel(best_age)
+def fit_aging(callbacks, best_age=2, epochs=10):
+    model = AgingModel(best_age)
     model.compile()
     batches = tf.data.Dataset.from_tensors([0.0])
     return model, model.fit(batches, epochs=epochs, callbacks=callbacks, verbose=0)
@@ -84,7 +84,7 @@ def evaluate(callback, encoder, epoch=0, epochs=1):
 
 
 def test_is_the_linear_probe_of_the_encoder():
-    encoder = tfrsb.layers.MeanPoolingEncoder(13, 4, 3, dropout=0.5)
+    encoder = tfrsb.layers.ItemPoolingEncoder(13, 4, 3, dropout=0.5, pooling="mean")
     encoder(tf.constant([[3]]))
     encoder.item_embedding.embeddings.assign(tf.random.normal([13, 4]) / 100)
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_is_the_linear_probe_of_the_encoder():
     )
     expected = linear_probe(
         *[
-            LabelledEmbeddings(embed_users(encoder, part[0], length=4), part.labels)
+            LabeledEmbeddings(embed_users(encoder, part[0], length=4), part.labels)
             for part in (train, validation, validation)
         ],
         penalties=(0.1, 10.0),
@@ -112,7 +112,7 @@ def test_is_the_linear_probe_of_the_encoder():
 
 
 @pytest.mark.parametrize(
-    ("neighbours", "temperature", "accuracy"),
+    ("neighbors", "temperature", "accuracy"),
     [
         (1, 1.0, 0.0),  # The nearest one is wrong,
         (3, 1.0, 1.0),  # the next two are right, and count almost as much:
@@ -121,17 +121,17 @@ def test_is_the_linear_probe_of_the_encoder():
         (3, 1e-9, 0.0),  # No overflow.
     ],
 )
-def test_neighbours_vote_by_their_cosines(neighbours, temperature, accuracy):
+def test_neighbors_vote_by_their_cosines(neighbors, temperature, accuracy):
     angles = np.arccos([1.0, 0.9, 0.9, 0.1])
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     lengths = np.array([[1e-3], [1.0], [50.0], [1e3]])  # They do not matter.
-    train = LabelledEmbeddings(lengths * directions, np.array([0, 1, 1, 2]))
-    validation = LabelledEmbeddings(np.array([[7.0, 0.0]]), np.array([1]))
+    train = LabeledEmbeddings(lengths * directions, np.array([0, 1, 1, 2]))
+    validation = LabeledEmbeddings(np.array([[7.0, 0.0]]), np.array([1]))
     knn = OnlineKNN(
         TRAIN,
         VALIDATION,
         length=LENGTH,
-        neighbours=neighbours,
+        neighbors=neighbors,
         temperature=temperature,
     )
     assert knn.figures(train, validation)["accuracy"] == accuracy
@@ -139,7 +139,7 @@ def test_neighbours_vote_by_their_cosines(neighbours, temperature, accuracy):
 
 @BOTH
 def test_tells_what_the_encoder_tells(callback):
-    good, blind = Ageing(best_age=0), Ageing(best_age=1)
+    good, blind = Aging(best_age=0), Aging(best_age=1)
     for encoder, accuracy in ((good, 1.0), (blind, 0.5)):
         logs = evaluate(callback(TRAIN, VALIDATION, length=LENGTH), encoder)
         assert next(iter(logs.values())) == accuracy
@@ -150,13 +150,13 @@ def test_users_without_a_label_are_left_out(callback):
     # Those of one kind in the wrong class, were they not left out.
     labels = np.where(np.arange(40) < 20, TRAIN.labels, -1)
     train = DownstreamTask(TRAIN.histories, labels)
-    logs = evaluate(callback(train, VALIDATION, length=LENGTH), Ageing(best_age=0))
+    logs = evaluate(callback(train, VALIDATION, length=LENGTH), Aging(best_age=0))
     assert set(logs.values()) == {1.0}
 
 
 def test_evaluates_every_few_epochs_and_after_the_last():
     probe = OnlineProbe(TRAIN, VALIDATION, length=LENGTH, every=2)
-    _, history = fit_ageing([probe], epochs=5)
+    _, history = fit_aging([probe], epochs=5)
     nan = np.nan
     np.testing.assert_array_equal(
         history.history["probe_accuracy"], [nan, 1.0, nan, 0.5, 0.5]
@@ -174,7 +174,7 @@ def test_early_stopping_returns_to_the_best_epoch(every, patience, epochs, caplo
     stop = tf.keras.callbacks.EarlyStopping(
         monitor="probe_accuracy", patience=patience, restore_best_weights=True
     )
-    model, history = fit_ageing([probe, stop])
+    model, history = fit_aging([probe, stop])
     assert len(history.epoch) == epochs
     assert float(model.encoder.age) == 2
     assert "not available" not in caplog.text
@@ -183,7 +183,7 @@ def test_early_stopping_returns_to_the_best_epoch(every, patience, epochs, caplo
 def test_early_stopping_before_the_probe_warns(caplog):
     probe = OnlineProbe(TRAIN, VALIDATION, length=LENGTH)
     stop = tf.keras.callbacks.EarlyStopping(monitor="probe_accuracy", patience=1)
-    _, history = fit_ageing([stop, probe], epochs=3)
+    _, history = fit_aging([stop, probe], epochs=3)
     assert len(history.epoch) == 3
     assert "`probe_accuracy` which is not available" in caplog.text
 
@@ -202,7 +202,7 @@ def scalars(folder, tag):
 
 def test_every_log_has_the_figures(tmp_path):
     best = tmp_path / "best-{epoch}-{probe_accuracy:.2f}"
-    fit_ageing(
+    fit_aging(
         [
             OnlineProbe(TRAIN, VALIDATION, length=LENGTH, every=2),
             OnlineKNN(TRAIN, VALIDATION, length=LENGTH),
@@ -285,7 +285,7 @@ def test_training_is_the_same_to_the_last_bit():
 
 @BOTH
 def test_a_diverged_encoder_is_named(callback):
-    encoder = tfrsb.layers.MeanPoolingEncoder(13, 4, 3)
+    encoder = tfrsb.layers.ItemPoolingEncoder(13, 4, 3, pooling="mean")
     encoder(tf.constant([[3]]))
     encoder.item_embedding.embeddings.assign(tf.fill([13, 4], np.nan))
     with pytest.raises(ValueError, match=r"must be finite.*training has diverged"):
@@ -307,7 +307,7 @@ def test_bad_numbers_are_named(callback, argument):
         (np.zeros(20), "but they are float64"),
         (np.full(20, -1), "validation must have a user with a label"),
     ],
-    ids=["multi-label", "too few", "float", "unlabelled"],
+    ids=["multi-label", "too few", "float", "unlabeled"],
 )
 def test_bad_labels_are_named(labels, message):
     with pytest.raises(ValueError, match=message):
@@ -318,8 +318,8 @@ def test_other_bad_arguments_are_named():
     for bad in ((), (0.1, 0.0)):
         with pytest.raises(ValueError, match="penalties must be positive"):
             OnlineProbe(TRAIN, VALIDATION, length=LENGTH, penalties=bad)
-    with pytest.raises(ValueError, match="neighbours must be at least 1"):
-        OnlineKNN(TRAIN, VALIDATION, length=LENGTH, neighbours=0)
+    with pytest.raises(ValueError, match="neighbors must be at least 1"):
+        OnlineKNN(TRAIN, VALIDATION, length=LENGTH, neighbors=0)
     with pytest.raises(ValueError, match="temperature must be more than 0"):
         OnlineKNN(TRAIN, VALIDATION, length=LENGTH, temperature=0.0)
 
@@ -327,11 +327,11 @@ def test_other_bad_arguments_are_named():
 def test_two_of_one_name_are_refused():
     twice = [OnlineProbe(TRAIN, VALIDATION, length=LENGTH) for _ in range(2)]
     with pytest.raises(ValueError, match="'probe_accuracy' is in the logs already"):
-        fit_ageing(twice, epochs=1)
+        fit_aging(twice, epochs=1)
 
 
 def test_finds_the_encoder_of_any_model_or_says_what_to_give():
-    encoder = Ageing(best_age=0)
+    encoder = Aging(best_age=0)
     probe = OnlineProbe(TRAIN, VALIDATION, length=LENGTH)
     probe.set_model(types.SimpleNamespace(query_tower=encoder))
     with pytest.raises(ValueError, match="encoder must be given, since Sequential has"):

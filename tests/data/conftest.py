@@ -15,7 +15,7 @@ def _require_dataset(name: str) -> pathlib.Path:
     folder = _DATA_DIR / name
     if not folder.is_dir():
         pytest.skip(
-            f"{name} is not at {folder}: its licence forbids shipping it. Set "
+            f"{name} is not at {folder}: its license forbids shipping it. Set "
             f"TFRS_BARLOW_DATA to a folder that holds {name}/."
         )
     return folder

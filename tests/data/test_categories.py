@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tfrs_barlow.data.categories import NO_CATEGORY, ItemCategories
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.movielens import read_movielens_1m
+from tfrs_barlow.data.readers.movielens import read_movielens_1m
 from tfrs_barlow.data.sequences import UserSequences, build_sequences
 from tfrs_barlow.data.vocabulary import Vocabulary
 
@@ -109,29 +109,29 @@ def test_rarest_refuses_ids_out_of_range(categories: ItemCategories, bad: int) -
         categories.rarest([3, bad])
 
 
-def test_favourite_is_the_most_frequent(categories: ItemCategories) -> None:
+def test_favorite_is_the_most_frequent(categories: ItemCategories) -> None:
     sequences = _sequences([[5, 5, 4], [3, 4, 5, 4], [6, 6, 6, 4]])
-    assert categories.favourite(sequences).tolist() == [0, 1, 1]
+    assert categories.favorite(sequences).tolist() == [0, 1, 1]
 
 
-def test_favourite_takes_the_first_name_of_equally_frequent_ones(
+def test_favorite_takes_the_first_name_of_equally_frequent_ones(
     categories: ItemCategories,
 ) -> None:
-    assert categories.favourite(_sequences([[4, 5], [6]])).tolist() == [0, 1]
+    assert categories.favorite(_sequences([[4, 5], [6]])).tolist() == [0, 1]
 
 
-def test_favourite_of_users_without_any(categories: ItemCategories) -> None:
+def test_favorite_of_users_without_any(categories: ItemCategories) -> None:
     sequences = _sequences([[], [7, 2], [5], []])
-    assert categories.favourite(sequences).tolist() == [-1, -1, 0, -1]
+    assert categories.favorite(sequences).tolist() == [-1, -1, 0, -1]
 
 
-def test_favourite_of_nobody(categories: ItemCategories) -> None:
-    assert categories.favourite(_sequences([])).tolist() == []
+def test_favorite_of_nobody(categories: ItemCategories) -> None:
+    assert categories.favorite(_sequences([])).tolist() == []
 
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(2, 7), max_size=8), max_size=5))
-def test_favourite_agrees_with_counting(histories: list[list[int]]) -> None:
+def test_favorite_agrees_with_counting(histories: list[list[int]]) -> None:
     members = {3: "ab", 4: "b", 5: "a", 6: "bc", 7: "c"}
     categories = ItemCategories.from_log(
         _log({item: tuple(names) for item, names in members.items()}),
@@ -141,7 +141,7 @@ def test_favourite_agrees_with_counting(histories: list[list[int]]) -> None:
     for history in histories:
         counts = [sum(name in members.get(i, "") for i in history) for name in "abc"]
         expected.append(counts.index(max(counts)) if any(counts) else NO_CATEGORY)
-    assert categories.favourite(_sequences(histories)).tolist() == expected
+    assert categories.favorite(_sequences(histories)).tolist() == expected
 
 
 def test_the_most_specific_of_the_common_categories(categories: ItemCategories) -> None:
@@ -194,7 +194,7 @@ def test_knows_the_genres_of_the_real_movielens_1m(ml_1m_dir: pathlib.Path) -> N
     assert len(categories.names) == 18
     toy_story = vocabulary.encode([1])
     assert categories.names[categories.rarest(toy_story)[0]] == "Animation"
-    favourites = categories.favourite(sequences)
-    assert favourites.min() >= 0
-    names, counts = np.unique(favourites, return_counts=True)
+    favorites = categories.favorite(sequences)
+    assert favorites.min() >= 0
+    names, counts = np.unique(favorites, return_counts=True)
     assert categories.names[names[counts.argmax()]] == "Drama"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.movielens import read_movielens_1m
+from tfrs_barlow.data.readers.movielens import read_movielens_1m
 from tfrs_barlow.data.sequences import UserSequences, build_sequences, split_users
 from tfrs_barlow.data.vocabulary import Vocabulary
 

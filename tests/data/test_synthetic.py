@@ -106,21 +106,21 @@ def test_items_have_one_or_two_categories_and_a_title_of_their_own(
 
 def test_item_ids_say_nothing_about_categories(log: InteractionLog) -> None:
     first = log.items["categories"].str[0].astype("category").cat.codes.to_numpy()
-    neighbours_agree = (first[1:] == first[:-1]).mean()
+    neighbors_agree = (first[1:] == first[:-1]).mean()
     by_chance = (np.bincount(first) / len(first)) @ (np.bincount(first) / len(first))
-    assert neighbours_agree == pytest.approx(by_chance, abs=0.03)
+    assert neighbors_agree == pytest.approx(by_chance, abs=0.03)
 
 
 def test_users_prefer_few_categories(
     sequences: UserSequences, categories: ItemCategories
 ) -> None:
-    favourites = categories.favourite(sequences)
+    favorites = categories.favorite(sequences)
     members = categories.membership[
-        sequences.item_ids, np.repeat(favourites, sequences.lengths)
+        sequences.item_ids, np.repeat(favorites, sequences.lengths)
     ]
     assert members.mean() > 0.4
-    # No category is the favourite of so many that guessing it would pay.
-    assert np.bincount(favourites).max() < 0.2 * len(favourites)
+    # No category is the favorite of so many that guessing it would pay.
+    assert np.bincount(favorites).max() < 0.2 * len(favorites)
 
 
 def test_consecutive_items_are_related(
@@ -135,7 +135,7 @@ def test_consecutive_items_are_related(
 
 
 def test_tastes_drift(sequences: UserSequences, categories: ItemCategories) -> None:
-    """Neighbouring thirds of a sequence agree more than the outer ones."""
+    """Neighboring thirds of a sequence agree more than the outer ones."""
     members = categories.membership[sequences.item_ids].astype(float)
     thirds = []
     for part in range(3):
@@ -146,9 +146,9 @@ def test_tastes_drift(sequences: UserSequences, categories: ItemCategories) -> N
             bounds = np.linspace(start, stop, 4).astype(int)
             counts[user] = members[bounds[part] : bounds[part + 1]].sum(axis=0)
         thirds.append(counts / np.linalg.norm(counts, axis=1, keepdims=True).clip(1))
-    neighbours = (thirds[0] * thirds[1]).sum(1).mean()
+    neighbors = (thirds[0] * thirds[1]).sum(1).mean()
     outer = (thirds[0] * thirds[2]).sum(1).mean()
-    assert outer < neighbours - 0.02
+    assert outer < neighbors - 0.02
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_barlow.data.vocabulary import (
-    FIRST_ITEM_ID,
-    MASK_ID,
-    OUT_OF_VOCABULARY_ID,
-    PADDING_ID,
-    Vocabulary,
-)
+from tfrs_barlow.data import Vocabulary
+from tfrs_barlow.ids import FIRST_ITEM_ID, MASK_ID, OUT_OF_VOCABULARY_ID, PADDING_ID
 
 # NumPy strings cannot end in a NUL character.
 # Text that UTF-8 can hold: pandas keeps strings in Arrow where that is installed.

@@ -35,7 +35,7 @@ def sequences():
         # B is the rarer category of item 6; item 7 has none.
         ("next_category", [4, 5, 1], [1, -1, -1]),
         # 4 x A and 2 x B; 2 x A and 3 x B; 1 x A.
-        ("favourite_category", [5, 6, 2], [0, 1, 0]),
+        ("favorite_category", [5, 6, 2], [0, 1, 0]),
         # A fifth, rounded up: 1, 2 and 1 events. Item 6 is of both: the first name.
         ("future_category", [4, 4, 1], [0, 0, -1]),
     ],

@@ -15,7 +15,7 @@ from tfrs_barlow.evaluation.fine_tuning import (
     predict_classes,
     probe_next_item,
 )
-from tfrs_barlow.evaluation.linear_probe import LabelledEmbeddings, probe_predictions
+from tfrs_barlow.evaluation.linear_probe import LabeledEmbeddings, probe_predictions
 from tfrs_barlow.evaluation.next_item import LeaveOneOut
 
 SETTINGS = FineTuningSettings(
@@ -39,7 +39,9 @@ def users(count, seed):
 
 def encoder():
     tf.keras.utils.set_random_seed(0)
-    return tfrsb.layers.MeanPoolingEncoder(13, embedding_dim=4, output_dim=4)
+    return tfrsb.layers.ItemPoolingEncoder(
+        13, embedding_dim=4, output_dim=4, pooling="mean"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,9 +94,7 @@ def test_a_classifier_learns_what_can_be_told():
 def test_a_classifier_starts_from_a_linear_probe():
     train, validation = users(40, 0), users(40, 1)
     embedded = [
-        LabelledEmbeddings(
-            embed_users(encoder(), task.histories, length=8), task.labels
-        )
+        LabeledEmbeddings(embed_users(encoder(), task.histories, length=8), task.labels)
         for task in (train, validation)
     ]
     probed = probe_predictions(*embedded, embedded[1]).validation
@@ -104,7 +104,7 @@ def test_a_classifier_starts_from_a_linear_probe():
     assert curve[0] == pytest.approx(np.mean(probed == validation.labels))
 
 
-def test_no_labelled_user_is_refused():
+def test_no_labeled_user_is_refused():
     task = users(4, 0)
     none = task.select(np.array([], np.int64))
     with pytest.raises(ValueError, match="validation must have a user with a label"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfrs_barlow.data import FIRST_ITEM_ID, UserSequences
-from tfrs_barlow.evaluation import label_ranks, ranking_figures
+from tfrs_barlow.evaluation import label_ranks, ranking_metrics
 
 
 def seen(*rows):
@@ -45,7 +45,7 @@ def test_a_collapsed_encoder_scores_nothing():
     """By score, as TFRS's metric does by default, it would be perfect."""
     queries, candidates = np.ones([50, 8]), np.ones([1000, 8])
     labels = np.arange(50) + FIRST_ITEM_ID
-    figures = ranking_figures(label_ranks(queries @ candidates.T, labels))
+    figures = ranking_metrics(label_ranks(queries @ candidates.T, labels))
     assert figures.hit_rate_1 == figures.hit_rate_10 == figures.ndcg_10 == 0
     assert figures.mrr < 0.0011
 
@@ -64,7 +64,7 @@ def test_equals_sorting():
 
 
 def test_figures_by_hand():
-    figures = ranking_figures([1, 2, 10, 11])
+    figures = ranking_metrics([1, 2, 10, 11])
     assert figures.hit_rate_1 == 0.25
     assert figures.hit_rate_10 == 0.75
     assert figures.ndcg_10 == pytest.approx((1 + 1 / np.log2(3) + 1 / np.log2(11)) / 4)
@@ -79,4 +79,4 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="seen must hold the 1 users"):
         label_ranks(SCORES, [3], seen([3], [4]))
     with pytest.raises(ValueError, match="at least one user"):
-        ranking_figures([])
+        ranking_metrics([])

@@ -39,7 +39,9 @@ def untrained(monkeypatch, small):
         tried.append(values)
         if values["crop"] > 0.5:
             raise ValueError("training has diverged")
-        encoder = tfrsb.layers.MeanPoolingEncoder(data.vocabulary_size, 2, 2)
+        encoder = tfrsb.layers.ItemPoolingEncoder(
+            data.vocabulary_size, 2, 2, pooling="mean"
+        )
         return encoder, {OBJECTIVE: values["mask"]}
 
     monkeypatch.setattr(tune_pretraining, "train", train)

@@ -24,9 +24,9 @@ from tfrs_barlow.layers import (
 )
 
 # Of each item from 3 to 51 the two that follow; of those after, none.
-NEIGHBOURS = np.zeros((1000, 3), np.int32)
-NEIGHBOURS[3:52, 0] = np.arange(4, 53)
-NEIGHBOURS[3:52, 2] = np.arange(5, 54)
+NEIGHBORS = np.zeros((1000, 3), np.int32)
+NEIGHBORS[3:52, 0] = np.arange(4, 53)
+NEIGHBORS[3:52, 2] = np.arange(5, 54)
 
 AUGMENTATIONS = {
     "random_mask": lambda **settings: RandomMask(0.4, **settings),
@@ -50,9 +50,9 @@ AUGMENTATIONS = {
 BRINGING_ITEMS_IN = {
     "swap_noise": lambda **settings: SwapNoise(0.4, **settings),
     "random_substitute": lambda **settings: RandomSubstitute(
-        0.4, NEIGHBOURS, **settings
+        0.4, NEIGHBORS, **settings
     ),
-    "random_insert": lambda **settings: RandomInsert(0.4, NEIGHBOURS, **settings),
+    "random_insert": lambda **settings: RandomInsert(0.4, NEIGHBORS, **settings),
 }
 every_augmentation = pytest.mark.parametrize(
     "make",
@@ -550,23 +550,23 @@ class TestRandomDrop:
 
 class TestRandomSubstitute:
     def test_puts_similar_items_in_place_of_its_rate(self):
-        views = many(10, RandomSubstitute(0.3, NEIGHBOURS))
+        views = many(10, RandomSubstitute(0.3, NEIGHBORS))
         distance = views - np.arange(3, 13)
         assert (distance > 0).mean() == pytest.approx(0.3, abs=0.005)
-        # Either neighbour is as likely, though the table has a gap between them.
+        # Either neighbor is as likely, though the table has a gap between them.
         counts = np.bincount(distance.ravel(), minlength=3)
         assert len(counts) == 3
         assert stats.chisquare(counts[1:]).pvalue > 0.001
 
     def test_at_least_so_many_of_short_sequences(self):
-        views = many(3, RandomSubstitute(0.1, NEIGHBOURS, at_least=2), rows=500)
+        views = many(3, RandomSubstitute(0.1, NEIGHBORS, at_least=2), rows=500)
         assert ((views != [3, 4, 5]).sum(axis=1) == 2).all()
-        views = many(1, RandomSubstitute(0.1, NEIGHBOURS, at_least=2), rows=50)
+        views = many(1, RandomSubstitute(0.1, NEIGHBORS, at_least=2), rows=50)
         assert (views != 3).all()
 
-    def test_items_without_a_neighbour_stay(self):
+    def test_items_without_a_neighbor_stay(self):
         inputs = tf.constant([[60, MASK_ID, 2, 5000]])
-        view = RandomSubstitute(1.0, NEIGHBOURS)(inputs, training=True)
+        view = RandomSubstitute(1.0, NEIGHBORS)(inputs, training=True)
         np.testing.assert_array_equal(view, inputs)
 
     def test_an_item_brings_its_own_columns(self):
@@ -577,7 +577,7 @@ class TestRandomSubstitute:
             "genre": np.arange(1000) * 2,
             "tags": np.stack([np.arange(1000)] * 2, axis=-1),
         }
-        layer = RandomSubstitute(1.0, NEIGHBOURS, item_tables=tables)
+        layer = RandomSubstitute(1.0, NEIGHBORS, item_tables=tables)
         view = layer(columns, training=True, seed=SEED)
         assert not np.isin(ids[ids > 0], view["item_id"]).all()
         np.testing.assert_array_equal(view["genre"], view["item_id"] * 2)
@@ -591,7 +591,7 @@ class TestRandomInsert:
         inputs = tf.RaggedTensor.from_tensor(
             tf.tile(padded([list(range(3, 3 + length))]), [5000, 1])
         )
-        views = RandomInsert(0.4, NEIGHBOURS)(inputs, training=True, seed=SEED)
+        views = RandomInsert(0.4, NEIGHBORS)(inputs, training=True, seed=SEED)
         added = views.row_lengths().numpy() - length
         assert added.mean() / length == pytest.approx(0.4, abs=0.02)
         for view in views[:200].to_list():
@@ -600,7 +600,7 @@ class TestRandomInsert:
             assert all(item in rest for item in range(3, 3 + length))
 
     def test_at_least_so_many_into_short_sequences(self):
-        insert = RandomInsert(0.0, NEIGHBOURS, at_least=1)
+        insert = RandomInsert(0.0, NEIGHBORS, at_least=1)
         rows = [[3, 4, 5], [20], []]
         grown = insert(ragged(rows), training=True)
         assert grown.row_lengths().numpy().tolist() == [4, 2, 0]
@@ -609,7 +609,7 @@ class TestRandomInsert:
 
     def test_by_hand(self):
         """At rate 1 each item has one before it that is 1 or 2 further."""
-        (view,) = RandomInsert(1.0, NEIGHBOURS)(
+        (view,) = RandomInsert(1.0, NEIGHBORS)(
             ragged([[10, 20, 30]]), training=True, seed=SEED
         ).to_list()
         assert view[1::2] == [10, 20, 30]
@@ -618,7 +618,7 @@ class TestRandomInsert:
     @pytest.mark.parametrize("side", ["left", "right"])
     def test_a_dense_row_keeps_its_width_and_its_latest_items(self, side):
         rows = [[10, 20, 30], [40]]
-        insert = RandomInsert(1.0, NEIGHBOURS)
+        insert = RandomInsert(1.0, NEIGHBORS)
         expected = insert(ragged(rows), training=True, seed=SEED).to_list()
         view = insert(padded(rows, side, 4), training=True, seed=SEED)
         assert view.shape == (2, 4)
@@ -628,7 +628,7 @@ class TestRandomInsert:
         ids = ragged([[3, 4, 5], [6, 7], []])
         columns = {"item_id": ids, "time": ids * 100, "genre": ids * 2}
         insert = RandomInsert(
-            0.7, NEIGHBOURS, item_tables={"genre": np.arange(1000) * 2}
+            0.7, NEIGHBORS, item_tables={"genre": np.arange(1000) * 2}
         )
         view = insert(columns, training=True, seed=SEED)
         assert view["item_id"].flat_values.shape[0] > 5
@@ -637,7 +637,7 @@ class TestRandomInsert:
             assert times == sorted(times)
 
     def test_beside_others_in_a_choice(self):
-        choice = RandomChoice([RandomInsert(1.0, NEIGHBOURS), RandomCrop(0.5)])
+        choice = RandomChoice([RandomInsert(1.0, NEIGHBORS), RandomCrop(0.5)])
         lengths = choice(ragged([[3, 4, 5, 6]] * 200), training=True).row_lengths()
         assert set(lengths.numpy().tolist()) == {2, 8}
 
@@ -646,7 +646,7 @@ class TestRandomInsert:
 class TestSimilarItems:
     @pytest.mark.parametrize("jit_compile", [False, True])
     def test_eager_graph_and_xla_agree(self, layer, jit_compile):
-        augment = layer(0.5, NEIGHBOURS)
+        augment = layer(0.5, NEIGHBORS)
         inputs = padded([list(range(3, 3 + n)) for n in range(17)])
 
         @tf.function(jit_compile=jit_compile)
@@ -658,11 +658,11 @@ class TestSimilarItems:
 
     @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (3, 5)])
     def test_nothing_to_draw_from(self, layer, shape):
-        view = layer(0.5, NEIGHBOURS)(tf.zeros(shape, tf.int64), training=True)
+        view = layer(0.5, NEIGHBORS)(tf.zeros(shape, tf.int64), training=True)
         np.testing.assert_array_equal(view, np.zeros(shape))
 
     def test_config_round_trip(self, layer):
-        augment = layer(0.5, NEIGHBOURS, item_tables={"genre": np.arange(1000)}, seed=2)
+        augment = layer(0.5, NEIGHBORS, item_tables={"genre": np.arange(1000)}, seed=2)
         same = tf.keras.layers.deserialize(tf.keras.layers.serialize(augment))
         assert same.get_config() == augment.get_config()
         ids = padded([list(range(3, 13))])
@@ -673,7 +673,7 @@ class TestSimilarItems:
         )
 
     @pytest.mark.parametrize(
-        ("neighbours", "message"),
+        ("neighbors", "message"),
         [
             (np.zeros(5, int), "integers of shape"),
             (np.zeros([5, 2]), "integers of shape.*float64"),
@@ -682,13 +682,13 @@ class TestSimilarItems:
             (np.zeros([5, 0], int), "at least one column"),
         ],
     )
-    def test_bad_neighbours_are_named(self, layer, neighbours, message):
+    def test_bad_neighbors_are_named(self, layer, neighbors, message):
         with pytest.raises(ValueError, match=message):
-            layer(0.5, neighbours)
+            layer(0.5, neighbors)
 
     def test_a_negative_least_number(self, layer):
         with pytest.raises(ValueError, match="at_least must be at least 0"):
-            layer(0.5, NEIGHBOURS, at_least=-1)
+            layer(0.5, NEIGHBORS, at_least=-1)
 
     def test_a_table_of_text_is_saved(self, layer):
         titles = tf.constant([b"", b"", b"", b"Alien", b"Brazil"]).numpy()
@@ -715,21 +715,21 @@ class TestSimilarItems:
             layer(columns, training=True)
 
     def test_ids_that_the_dtype_does_not_hold(self, layer):
-        neighbours = np.zeros([300, 1], int)
-        neighbours[3] = 299
+        neighbors = np.zeros([300, 1], int)
+        neighbors[3] = 299
         columns = {"item_id": tf.constant([[3]], tf.uint8)}
         columns |= {"time": tf.constant([[1.0]])}
         with pytest.raises(
             ValueError, match="ids up to 299, but the item ids are uint8"
         ):
-            layer(1.0, neighbours)(columns, training=True)
+            layer(1.0, neighbors)(columns, training=True)
 
     def test_bad_tables_are_named(self, layer):
-        augment = layer(0.5, NEIGHBOURS, item_tables={"genre": np.arange(1000)})
+        augment = layer(0.5, NEIGHBORS, item_tables={"genre": np.arange(1000)})
         with pytest.raises(ValueError, match=r"item_tables.*\['genre'\]"):
             augment(padded([[3, 4]]), training=True)
         with pytest.raises(ValueError, match=r"item_tables\['genre'\].*1000 ids"):
-            layer(0.5, NEIGHBOURS, item_tables={"genre": np.zeros(3)})
+            layer(0.5, NEIGHBORS, item_tables={"genre": np.zeros(3)})
 
 
 class TestSwapNoise:
@@ -907,7 +907,7 @@ class TestByLength:
         assert cropped.tolist() == [False] * 5 + [True] * 4
 
     def test_where_one_of_them_makes_sequences_longer(self):
-        layer = ByLength(2, short=RandomInsert(1.0, NEIGHBOURS), long=RandomCrop(0.5))
+        layer = ByLength(2, short=RandomInsert(1.0, NEIGHBORS), long=RandomCrop(0.5))
         view = layer(ragged([[3, 4], [5, 6, 7, 8]]), training=True)
         assert view.row_lengths().numpy().tolist() == [4, 2]
 

@@ -5,12 +5,11 @@ import tensorflow_recommenders as tfrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_barlow.data.vocabulary import OUT_OF_VOCABULARY_ID
-from tfrs_barlow.layers.encoders import (
-    AttentionPoolingEncoder,
+from tfrs_barlow.ids import OUT_OF_VOCABULARY_ID
+from tfrs_barlow.layers import (
     ConvolutionEncoder,
     GRUEncoder,
-    MeanPoolingEncoder,
+    ItemPoolingEncoder,
     SequenceEncoder,
     TransformerEncoder,
 )
@@ -20,8 +19,8 @@ DIM = 8
 OUTPUT_DIM = 6
 
 ENCODERS = {
-    "mean": (MeanPoolingEncoder, {}),
-    "attention": (AttentionPoolingEncoder, {}),
+    "mean": (ItemPoolingEncoder, {"pooling": "mean"}),
+    "attention": (ItemPoolingEncoder, {}),
     "convolution": (ConvolutionEncoder, {"filters": DIM}),
     "gru": (GRUEncoder, {"units": 5}),
     "transformer": (TransformerEncoder, {"feed_forward_dim": 16}),
@@ -32,7 +31,7 @@ VARIANTS = {
         TransformerEncoder,
         {"num_layers": 1, "pooling": "attention"},
     ),
-    "most recent item": (MeanPoolingEncoder, {"pooling": "last"}),
+    "most recent item": (ItemPoolingEncoder, {"pooling": "last"}),
     "even kernel": (ConvolutionEncoder, {"kernel_size": 4, "filters": 5}),
     "deep convolution": (
         ConvolutionEncoder,
@@ -40,7 +39,7 @@ VARIANTS = {
     ),
     "deep gru": (GRUEncoder, {"units": 5, "num_layers": 2, "pooling": "mean"}),
     "causal": (TransformerEncoder, {"num_layers": 1, "causal": True}),
-    "hashed": (MeanPoolingEncoder, {"hash_buckets": 7}),
+    "hashed": (ItemPoolingEncoder, {"hash_buckets": 7, "pooling": "mean"}),
     "few positions": (TransformerEncoder, {"num_layers": 1, "max_length": 3}),
 }
 
@@ -384,7 +383,7 @@ class TestTraining:
 
 class TestMeanPooling:
     def test_is_a_linear_map_of_the_mean(self):
-        encoder = MeanPoolingEncoder(embedding_dim=2, output_dim=1)
+        encoder = ItemPoolingEncoder(embedding_dim=2, output_dim=1, pooling="mean")
         embeddings = tf.constant([[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]]])
         encoder(embeddings)
         encoder.set_weights([np.array([[1.0], [10.0]]), np.array([0.5])])
@@ -476,7 +475,7 @@ class TestArguments:
         [
             (encoder_class, argument, value)
             for encoder_class, arguments in [
-                (MeanPoolingEncoder, ["embedding_dim", "output_dim"]),
+                (ItemPoolingEncoder, ["embedding_dim", "output_dim"]),
                 (ConvolutionEncoder, ["filters", "kernel_size", "num_layers"]),
                 (GRUEncoder, ["units", "num_layers"]),
                 (
@@ -487,10 +486,10 @@ class TestArguments:
             for argument in arguments
             for value in (0, -1, 1.5, "8")
         ]
-        + [(MeanPoolingEncoder, "vocabulary_size", value) for value in (0, 3, "9")]
-        + [(MeanPoolingEncoder, "dropout", value) for value in (-0.1, 1, "0.1")]
+        + [(ItemPoolingEncoder, "vocabulary_size", value) for value in (0, 3, "9")]
+        + [(ItemPoolingEncoder, "dropout", value) for value in (-0.1, 1, "0.1")]
         + [
-            (MeanPoolingEncoder, "pooling", "max"),
+            (ItemPoolingEncoder, "pooling", "max"),
             (TransformerEncoder, "num_heads", 5),
         ],
     )
@@ -499,7 +498,9 @@ class TestArguments:
             encoder_class(**{argument: value})
 
     def test_numpy_integers_are_integers(self):
-        encoder = MeanPoolingEncoder(np.int64(13), np.int32(8), np.int64(6))
+        encoder = ItemPoolingEncoder(
+            np.int64(13), np.int32(8), np.int64(6), pooling="mean"
+        )
         assert encoder(IDS).shape == [4, 6]
         assert type(encoder.get_config()["vocabulary_size"]) is int
 
@@ -512,7 +513,7 @@ class TestSubclass:
     def test_gets_right_padded_rows(self):
         seen = {}
 
-        class Spy(MeanPoolingEncoder):
+        class Spy(ItemPoolingEncoder):
             def encode(self, embeddings, mask, training):
                 seen.update(embeddings=embeddings, mask=mask)
                 return embeddings

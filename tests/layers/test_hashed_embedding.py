@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 import tfrs_barlow as tfrsb
-from tfrs_barlow.layers import HashedEmbedding, MeanPoolingEncoder, TableMemory
+from tfrs_barlow.layers import HashedEmbedding, ItemPoolingEncoder
+from tfrs_barlow.layers.encoders.table_memory import TableMemory
 
 ITEMS = 10_000_003
 BUCKETS = 1000
@@ -107,8 +108,8 @@ class TestEncoder:
 
     @pytest.fixture
     def encoder(self):
-        return MeanPoolingEncoder(
-            ITEMS, embedding_dim=4, output_dim=8, hash_buckets=BUCKETS
+        return ItemPoolingEncoder(
+            ITEMS, embedding_dim=4, output_dim=8, hash_buckets=BUCKETS, pooling="mean"
         )
 
     def test_unknown_and_masked_items_have_rows_of_their_own(self, encoder):
@@ -155,7 +156,9 @@ class TestEncoder:
 
     def test_exports(self, tmp_path):
         vocabulary = tfrsb.data.Vocabulary([f"item {n}" for n in range(50)])
-        encoder = MeanPoolingEncoder(vocabulary.size, output_dim=4, hash_buckets=20)
+        encoder = ItemPoolingEncoder(
+            vocabulary.size, output_dim=4, hash_buckets=20, pooling="mean"
+        )
         tfrsb.serving.export(encoder, tmp_path, vocabulary=vocabulary)
         served = tfrsb.serving.load(tmp_path)
         ids = vocabulary.encode(["item 7", "item 3"])
@@ -167,7 +170,7 @@ class TestEncoder:
 
 class TestMemory:
     def test_is_worked_out_before_anything_is_allocated(self):
-        encoder = MeanPoolingEncoder(ITEMS, embedding_dim=64)
+        encoder = ItemPoolingEncoder(ITEMS, embedding_dim=64, pooling="mean")
         memory = encoder.item_table_memory("adam", items_per_step=100)
         table = ITEMS * 64 * 4
         assert (memory.table, memory.slots) == (table, 2 * table)
@@ -179,7 +182,9 @@ class TestMemory:
         assert not encoder.built
 
     def test_of_a_hashed_table(self):
-        encoder = MeanPoolingEncoder(ITEMS, embedding_dim=64, hash_buckets=BUCKETS)
+        encoder = ItemPoolingEncoder(
+            ITEMS, embedding_dim=64, hash_buckets=BUCKETS, pooling="mean"
+        )
         memory = encoder.item_table_memory("adagrad", items_per_step=100)
         table = BUCKETS * 32 * 4
         assert (memory.table, memory.slots, memory.update) == (table, table, table)
@@ -188,15 +193,19 @@ class TestMemory:
     def test_a_large_table_is_announced(self, caplog, monkeypatch):
         monkeypatch.setattr(tfrsb.layers.encoders.base, "_WORTH_MENTIONING", 1000)
         with caplog.at_level(logging.WARNING):
-            MeanPoolingEncoder(63, embedding_dim=3, name="small").build([None, None])
+            ItemPoolingEncoder(63, embedding_dim=3, name="small", pooling="mean").build(
+                [None, None]
+            )
             assert caplog.messages == []
-            MeanPoolingEncoder(63, embedding_dim=4, name="tower").build([None, None])
+            ItemPoolingEncoder(63, embedding_dim=4, name="tower", pooling="mean").build(
+                [None, None]
+            )
         (message,) = caplog.messages
         assert message.startswith("tower makes a large item table")
         assert "63 x 4 with adam: " in message and "63 x 4 with adagrad: " in message
 
     def test_errors(self):
         with pytest.raises(ValueError, match="tower' has no item table"):
-            MeanPoolingEncoder(name="tower").item_table_memory()
+            ItemPoolingEncoder(name="tower", pooling="mean").item_table_memory()
         with pytest.raises(ValueError, match=r"one of \['sgd', .* but it is 'lamb'"):
             TableMemory.estimate(1, 1, "lamb", 1)

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from tfrs_barlow.layers import TwoViews, preset_views
 
-NEIGHBOURS = np.zeros((50, 2), np.int32)
-NEIGHBOURS[3:48, 0] = np.arange(4, 49)
+NEIGHBORS = np.zeros((50, 2), np.int32)
+NEIGHBORS[3:48, 0] = np.arange(4, 49)
 
 ITEM_IDS = tf.constant([[3, 4, 5, 0, 0, 0, 0, 0], [3, 4, 5, 6, 7, 8, 9, 10]])
 HISTORY = {"item_id": ITEM_IDS, "timestamp": ITEM_IDS * 1000}
@@ -57,7 +57,7 @@ def rates(augmentation):
     ],
 )
 def test_rates_of_the_papers(preset, expected):
-    views = preset_views(preset, neighbours=NEIGHBOURS, seed=1)
+    views = preset_views(preset, neighbors=NEIGHBORS, seed=1)
     assert isinstance(views, TwoViews)
     assert rates(views) == expected
     for view in views(HISTORY, training=True):
@@ -71,7 +71,7 @@ def test_cl4srec_chooses_two_different_ones():
 
 @pytest.mark.parametrize(("preset", "threshold"), [("coserec", 4), ("ticoserec", 12)])
 def test_short_sequences_are_neither_cropped_nor_reordered(preset, threshold):
-    views = preset_views(preset, neighbours=NEIGHBOURS)
+    views = preset_views(preset, neighbors=NEIGHBORS)
     assert views.first.threshold == threshold
     config = views.first.get_config()
     long = tf.keras.layers.deserialize(config["long"])
@@ -95,7 +95,7 @@ def test_items_bring_their_columns_and_times_have_any_name(preset):
     }
     tables = {"genre": np.arange(50) % 7}
     views = preset_views(
-        preset, neighbours=NEIGHBOURS, item_tables=tables, time_column="time"
+        preset, neighbors=NEIGHBORS, item_tables=tables, time_column="time"
     )
     for _ in range(5):
         for view in views(columns, training=True):
@@ -109,5 +109,5 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"preset must be one of.*'cl4rec'"):
         preset_views("cl4rec")
     for preset in ("coserec", "ticoserec"):
-        with pytest.raises(ValueError, match=f"'{preset}' needs neighbours"):
+        with pytest.raises(ValueError, match=f"'{preset}' needs neighbors"):
             preset_views(preset)

@@ -41,13 +41,13 @@ def test_hidden_layer_normalizes_then_activates():
     for weight in projector.trainable_weights:
         if "kernel" in weight.name:
             weight.assign([[1.0]])
-    # Standardised: -sqrt(3/2), 0, sqrt(3/2). ReLU clips the first.
+    # Standardized: -sqrt(3/2), 0, sqrt(3/2). ReLU clips the first.
     np.testing.assert_allclose(
         projector(inputs, training=True), [[0], [0], [1.5**0.5]], rtol=1e-5
     )
 
 
-def test_small_embeddings_are_standardised_too():
+def test_small_embeddings_are_standardized_too():
     """An epsilon of 1e-3, Keras' default, would leave them ten times too small."""
     projector = Projector([64, 64], activation="linear")
     hidden = tf.keras.Model(

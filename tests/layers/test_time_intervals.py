@@ -24,12 +24,12 @@ from tfrs_barlow.layers.augmentation.two_views import TwoViews
 SEED = tf.constant([3, 5], tf.int64)
 START = 1_600_000_000
 
-# Each item below 100 has two neighbours, 100 and 200 further, which tell where they
+# Each item below 100 has two neighbors, 100 and 200 further, which tell where they
 # come from; 99 has none.
 VOCABULARY_SIZE = 400
-NEIGHBOURS = np.zeros((VOCABULARY_SIZE, 3), np.int32)
-NEIGHBOURS[3:99, 0] = np.arange(103, 199)
-NEIGHBOURS[3:99, 2] = np.arange(203, 299)
+NEIGHBORS = np.zeros((VOCABULARY_SIZE, 3), np.int32)
+NEIGHBORS[3:99, 0] = np.arange(103, 199)
+NEIGHBORS[3:99, 2] = np.arange(203, 299)
 GENRES = {"genre": np.arange(VOCABULARY_SIZE) * 2}
 
 LAYERS = {
@@ -39,10 +39,10 @@ LAYERS = {
         rate, prefer=prefer, **settings
     ),
     "substitute": lambda rate=0.4, **settings: TimeIntervalSubstitute(
-        rate, NEIGHBOURS, item_tables=GENRES, **settings
+        rate, NEIGHBORS, item_tables=GENRES, **settings
     ),
     "insert": lambda rate=0.5, **settings: TimeIntervalInsert(
-        rate, NEIGHBOURS, item_tables=GENRES, **settings
+        rate, NEIGHBORS, item_tables=GENRES, **settings
     ),
 }
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
@@ -270,7 +270,7 @@ class TestTimeIntervalSubstitute:
     def test_replaces_the_items_closest_to_the_next(self):
         """Times to the next: 500, 10, 20, 370, and 370 for the last."""
         views = many(
-            TimeIntervalSubstitute(0.4, NEIGHBOURS, item_tables=GENRES),
+            TimeIntervalSubstitute(0.4, NEIGHBORS, item_tables=GENRES),
             [500, 10, 20, 370],
         )
         ids = views["item_id"].numpy()
@@ -287,33 +287,33 @@ class TestTimeIntervalSubstitute:
         np.testing.assert_array_equal(views["rating"][0] * 4, [3, 4, 5, 6, 7])
 
     def test_or_farthest_from_it(self):
-        substitute = TimeIntervalSubstitute(0.2, NEIGHBOURS, prefer="maximum")
+        substitute = TimeIntervalSubstitute(0.2, NEIGHBORS, prefer="maximum")
         view = substitute(history([0, 500, 510, 530, 900]), training=True)
         assert items(view)[0][0] in (103, 203)
         assert items(view)[0][1:] == [4, 5, 6, 7]
 
-    def test_items_without_a_neighbour_stay(self):
+    def test_items_without_a_neighbor_stay(self):
         columns = history([0, 1, 2])
         columns["item_id"] = tf.constant([[99, 5000, MASK_ID]], tf.int64)
-        substitute = TimeIntervalSubstitute(1.0, NEIGHBOURS)
+        substitute = TimeIntervalSubstitute(1.0, NEIGHBORS)
         assert items(substitute(columns, training=True)) == [[99, 5000, MASK_ID]]
 
     def test_of_equal_intervals_every_choice_is_equally_likely(self):
-        views = many(TimeIntervalSubstitute(0.5, NEIGHBOURS), [0] * 5)
+        views = many(TimeIntervalSubstitute(0.5, NEIGHBORS), [0] * 5)
         replaced = views["item_id"].numpy() >= 100
         choices, counts = np.unique(replaced, axis=0, return_counts=True)
         assert len(choices) == 20
         assert stats.chisquare(counts).pvalue > 0.001
 
     def test_one_item_can_be_replaced(self):
-        view = TimeIntervalSubstitute(1.0, NEIGHBOURS)(history([5]), training=True)
+        view = TimeIntervalSubstitute(1.0, NEIGHBORS)(history([5]), training=True)
         assert items(view)[0][0] in (103, 203)
 
 
 class TestTimeIntervalInsert:
     def test_fills_the_largest_intervals_half_way(self):
         """Gaps: 500, 10, 20, 370."""
-        insert = TimeIntervalInsert(0.4, NEIGHBOURS, item_tables=GENRES)
+        insert = TimeIntervalInsert(0.4, NEIGHBORS, item_tables=GENRES)
         view = lists(insert(ragged_history([0, 500, 510, 530, 900]), training=True))
         (ids,) = view["item_id"]
         assert ids[1] in (103, 203)
@@ -325,12 +325,12 @@ class TestTimeIntervalInsert:
         assert view["original"] == [[3, 3, 4, 5, 6, 6, 7]]
 
     def test_or_the_smallest(self):
-        insert = TimeIntervalInsert(0.4, NEIGHBOURS, prefer="minimum")
+        insert = TimeIntervalInsert(0.4, NEIGHBORS, prefer="minimum")
         view = lists(insert(ragged_history([0, 500, 510, 530, 900]), training=True))
         assert view["timestamp"] == [[0, 500, 505, 510, 520, 530, 900]]
 
-    def test_either_neighbour_is_equally_likely(self):
-        views = many(TimeIntervalInsert(0.5, NEIGHBOURS), [9])["item_id"].numpy()
+    def test_either_neighbor_is_equally_likely(self):
+        views = many(TimeIntervalInsert(0.5, NEIGHBORS), [9])["item_id"].numpy()
         # As wide as before: the oldest item has gone.
         assert (views[:, 1] == 4).all()
         assert stats.chisquare(np.bincount(views[:, 0] // 100)[1:]).pvalue > 0.001
@@ -338,7 +338,7 @@ class TestTimeIntervalInsert:
     def test_of_equal_intervals_every_choice_is_equally_likely(self):
         columns = history(times_of([4] * 5), width=9)
         inputs = {name: tf.repeat(column, 6000, 0) for name, column in columns.items()}
-        views = TimeIntervalInsert(0.5, NEIGHBOURS)(inputs, training=True, seed=SEED)
+        views = TimeIntervalInsert(0.5, NEIGHBORS)(inputs, training=True, seed=SEED)
         new = views["item_id"].numpy() >= 100
         assert (new.sum(axis=1) == 3).all()
         choices, counts = np.unique(views["timestamp"], axis=0, return_counts=True)
@@ -346,13 +346,13 @@ class TestTimeIntervalInsert:
         assert stats.chisquare(counts).pvalue > 0.001
 
     def test_each_interval_is_filled_once_at_most(self):
-        view = TimeIntervalInsert(1.0, NEIGHBOURS)(ragged_history([0, 4, 9]), True)
+        view = TimeIntervalInsert(1.0, NEIGHBORS)(ragged_history([0, 4, 9]), True)
         assert lists(view)["timestamp"] == [[0, 2, 4, 6, 9]]
 
     def test_beyond_the_items_of_a_row_there_is_nothing(self):
         # The last item of the first row, which is as long as its column, has none
         # after it, though there is room for one.
-        insert = TimeIntervalInsert(1.0, NEIGHBOURS, item_tables=GENRES)
+        insert = TimeIntervalInsert(1.0, NEIGHBORS, item_tables=GENRES)
         batch, _ = insert.pack(ragged_history([0, 4, 9], [0, 7], []))
         view = insert.augment(batch, SEED)
         beyond = view.positions.numpy() >= view.lengths.numpy()[:, np.newaxis]
@@ -361,16 +361,16 @@ class TestTimeIntervalInsert:
         for column in view.columns.values():
             assert not column.numpy()[beyond].any()
 
-    def test_after_an_item_without_a_neighbour_nothing_comes(self):
+    def test_after_an_item_without_a_neighbor_nothing_comes(self):
         columns = ragged_history([0, 400, 500])
         columns["item_id"] = tf.ragged.constant([[99, 4, 5]], dtype=tf.int64)
-        view = TimeIntervalInsert(0.34, NEIGHBOURS)(columns, training=True, seed=SEED)
+        view = TimeIntervalInsert(0.34, NEIGHBORS)(columns, training=True, seed=SEED)
         assert lists(view)["item_id"][0] == [99, 4, 5]
 
     @pytest.mark.parametrize("side", ["left", "right"])
     def test_a_dense_row_keeps_its_width_and_its_latest_items(self, side):
         rows = [0, 10, 20], [5]
-        insert = TimeIntervalInsert(1.0, NEIGHBOURS)
+        insert = TimeIntervalInsert(1.0, NEIGHBORS)
         expected = lists(insert(ragged_history(*rows), training=True, seed=SEED))
         view = insert(history(*rows, side=side, width=4), training=True, seed=SEED)
         assert unpadded(view) == {
@@ -389,14 +389,14 @@ class TestTimeIntervalInsert:
     def test_the_times_keep_their_dtype(self, dtype, expected):
         columns = ragged_history([0, 0, 0])
         columns["timestamp"] = tf.cast(tf.ragged.constant([[-7, -2, 11]]), dtype)
-        times = TimeIntervalInsert(1.0, NEIGHBOURS)(columns, training=True)["timestamp"]
+        times = TimeIntervalInsert(1.0, NEIGHBORS)(columns, training=True)["timestamp"]
         assert times.dtype == dtype
         assert times.to_list() == [expected]
 
     def test_half_way_between_the_ends_of_a_dtype(self):
         columns = ragged_history([0, 0])
         columns["timestamp"] = tf.ragged.constant([[-128, 127]], dtype=tf.int8)
-        times = TimeIntervalInsert(1.0, NEIGHBOURS)(columns, training=True)["timestamp"]
+        times = TimeIntervalInsert(1.0, NEIGHBORS)(columns, training=True)["timestamp"]
         assert times.to_list() == [[-128, -1, 127]]
 
 
@@ -597,7 +597,7 @@ def test_where_times_are_not_sorted_the_size_of_a_step_counts():
     columns = history([100, 101, 1, 51, 53], width=8)
     mask = TimeIntervalMask(0.2, prefer="maximum")
     assert items(mask(columns, training=True)) == [[3, MASK_ID, 5, 6, 7]]
-    view = TimeIntervalInsert(0.2, NEIGHBOURS)(columns, training=True)
+    view = TimeIntervalInsert(0.2, NEIGHBORS)(columns, training=True)
     assert unpadded(view)["timestamp"] == [[100, 101, 51, 1, 51, 53]]
 
 

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from tfrs_barlow.losses import by_gram, cross_correlation_terms
+from tfrs_barlow.losses import _gram as by_gram
+from tfrs_barlow.losses import cross_correlation_terms
 
 # On both paths and on their border, where 4 N = 3 D.
 SHAPES = [(2, 3), (16, 8), (8, 16), (48, 64), (64, 48), (64, 256), (256, 16)]
@@ -18,12 +19,12 @@ def textbook_matrix(first, second, weights=None, epsilon=1e-5):
     weights = tf.ones(len(first), first.dtype) if weights is None else weights
     shares = (weights / tf.reduce_sum(weights))[:, tf.newaxis]
 
-    def standardise(view):
+    def standardize(view):
         view = view - tf.reduce_sum(shares * view, axis=0)
         variance = tf.reduce_sum(shares * view**2, axis=0)
         return view / tf.sqrt(variance + epsilon)
 
-    return tf.matmul(shares * standardise(first), standardise(second), transpose_a=True)
+    return tf.matmul(shares * standardize(first), standardize(second), transpose_a=True)
 
 
 def textbook_terms(first, second, weights=None, epsilon=1e-5, target=0.0):

@@ -27,7 +27,7 @@ def test_there_is_none_if_the_batch_is_large(dim):
 
 
 @pytest.mark.parametrize(("batch", "dim", "weight"), [(8, 64, 0.05), (16, 32, 0.5)])
-def test_free_optimisation_ends_at_the_floor(batch, dim, weight):
+def test_free_optimization_ends_at_the_floor(batch, dim, weight):
     views = [tf.Variable(tf.random.normal([batch, dim])) for _ in range(2)]
     optimizer = tf.keras.optimizers.Adam(0.05)
 
@@ -53,7 +53,7 @@ def test_weights_above_one_change_nothing_more():
 
 
 @pytest.mark.parametrize(("dim", "weight"), [(3, 0.1), (8, 0.005), (8, 2.0)])
-def test_free_optimisation_ends_at_the_floor_of_hsic(dim, weight):
+def test_free_optimization_ends_at_the_floor_of_hsic(dim, weight):
     views = [tf.Variable(tf.random.normal([32, dim])) for _ in range(2)]
     optimizer = tf.keras.optimizers.Adam(0.02)
 

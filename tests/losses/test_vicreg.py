@@ -14,8 +14,8 @@ def textbook(first, second, epsilon=1e-4):
     rows, dim = first.shape
     loss = 25 * tf.reduce_mean((first - second) ** 2)
     for view in (first, second):
-        centred = view - tf.reduce_mean(view, axis=0)
-        covariance = tf.matmul(centred, centred, transpose_a=True) / (rows - 1)
+        centered = view - tf.reduce_mean(view, axis=0)
+        covariance = tf.matmul(centered, centered, transpose_a=True) / (rows - 1)
         variance = tf.linalg.diag_part(covariance)
         off = tf.linalg.set_diag(covariance, tf.zeros_like(variance))
         hinge = tf.nn.relu(1 - tf.sqrt(variance + epsilon))

@@ -17,8 +17,8 @@ def signs(first, second=None):
 
 def std_of_l2(embeddings):
     """The usual sign."""
-    normalised = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return normalised.std(axis=0).mean()
+    normalized = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return normalized.std(axis=0).mean()
 
 
 def test_rank_one_shows_where_the_usual_sign_is_blind():

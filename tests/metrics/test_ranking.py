@@ -10,7 +10,7 @@ from sklearn.metrics import (
 )
 
 from tfrs_barlow.data import UserSequences
-from tfrs_barlow.evaluation import label_ranks, ranking_figures
+from tfrs_barlow.evaluation import label_ranks, ranking_metrics
 from tfrs_barlow.metrics import MRR, NDCG, Coverage, HitRate, PopularityBias
 
 RNG = np.random.default_rng(0)
@@ -198,7 +198,7 @@ def test_as_our_own_evaluation(decimals):
         timestamps=np.zeros(800, np.int64),
         row_splits=np.arange(0, 801, 8),
     )
-    figures = ranking_figures(label_ranks(scores, labels, seen=seen))
+    figures = ranking_metrics(label_ranks(scores, labels, seen=seen))
     rows = np.repeat(np.arange(100), seen.lengths)
     left_out = scores.copy()
     left_out[rows, seen.item_ids] = -INF
@@ -324,7 +324,7 @@ def test_names():
 
 
 @pytest.mark.parametrize("metric", all_metrics(10), ids=lambda metric: metric.name)
-def test_serialisation(metric):
+def test_serialization(metric):
     config = tf.keras.metrics.serialize(metric)
     again = tf.keras.metrics.deserialize(config)
     assert type(again) is type(metric)

@@ -32,7 +32,7 @@ class Model(tfrsb.models.BarlowTwinsPretraining):
 def make_model():
     tf.keras.utils.set_random_seed(3)
     model = Model(
-        tfrsb.layers.MeanPoolingEncoder(VOCABULARY.size, output_dim=8),
+        tfrsb.layers.ItemPoolingEncoder(VOCABULARY.size, output_dim=8, pooling="mean"),
         projector=tfrsb.layers.Projector([16, 16]),
     )
     # The default epsilon would make steps of rounding errors.

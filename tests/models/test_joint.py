@@ -17,7 +17,9 @@ FEATURES = {
 def joint(weight, column="history", share=1.0):
     """A joint model whose towers are the same each time."""
     tf.keras.utils.set_random_seed(0)
-    encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
+    encoder = tfrsb.layers.ItemPoolingEncoder(
+        vocabulary_size=10, output_dim=4, pooling="mean"
+    )
     candidates = tf.keras.layers.Embedding(10, 4)
     for tower in (encoder, candidates):
         tower.build([None, 4])

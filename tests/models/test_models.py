@@ -15,7 +15,9 @@ FEATURES = {
 
 
 def encoder():
-    return tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
+    return tfrsb.layers.ItemPoolingEncoder(
+        vocabulary_size=10, output_dim=4, pooling="mean"
+    )
 
 
 def test_pretraining_embeds_with_its_encoder():
@@ -77,7 +79,7 @@ def test_pretraining_on_pairs_out_of_the_data(kind):
         lambda seed: draw(sequences, seed=seed), batch_size=16, length=10
     )
     model = BarlowTwinsPretraining(
-        tfrsb.layers.MeanPoolingEncoder(vocabulary.size, output_dim=4),
+        tfrsb.layers.ItemPoolingEncoder(vocabulary.size, output_dim=4, pooling="mean"),
         projector=tfrsb.layers.Projector([6, 6]),
         partner_column="partner",
     )

@@ -70,7 +70,7 @@ class TestEmbedPrefixes:
     @pytest.mark.parametrize(
         "encoder",
         [
-            tfrsb.layers.MeanPoolingEncoder(VOCABULARY_SIZE),
+            tfrsb.layers.ItemPoolingEncoder(VOCABULARY_SIZE, pooling="mean"),
             tfrsb.layers.TransformerEncoder(VOCABULARY_SIZE),
             tfrsb.layers.GRUEncoder(VOCABULARY_SIZE, pooling="mean"),
         ],

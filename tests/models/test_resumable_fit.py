@@ -26,7 +26,9 @@ ADAM = functools.partial(tf.keras.optimizers.Adam, 0.01, epsilon=1e-3)
 def pretraining():
     tf.keras.utils.set_random_seed(3)
     model = BarlowTwinsPretraining(
-        tfrsb.layers.MeanPoolingEncoder(VOCABULARY.size, output_dim=8, dropout=0.0),
+        tfrsb.layers.ItemPoolingEncoder(
+            VOCABULARY.size, output_dim=8, dropout=0.0, pooling="mean"
+        ),
         projector=tfrsb.layers.Projector([16, 16]),
     )
     # To convert its step takes longer than the test.

@@ -100,7 +100,7 @@ def test_what_does_not_fit_changes_nothing(saved, name, settings, attribute):
 
 
 @pytest.mark.parametrize("name", ["pretraining", "pretraining.weights.h5"])
-@pytest.mark.parametrize("kind", ["Convolution", "GRU", "MeanPooling", "Transformer"])
+@pytest.mark.parametrize("kind", ["Convolution", "GRU", "ItemPooling", "Transformer"])
 def test_what_an_encoder_draws_is_no_weight_of_it(tmp_path, kind, name):
     def new():
         make = getattr(tfrsb.layers, f"{kind}Encoder")

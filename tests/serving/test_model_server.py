@@ -1,7 +1,7 @@
 """Over gRPC and REST, in the messages and the JSON of TensorFlow Serving.
 
 TensorFlow Serving itself comes as a container only, so the small server of
-`examples.serve_locally` stands in for it here. It runs the model by the names of its
+`tfrs_barlow.serving` stands in for it here. It runs the model by the names of its
 signatures, and so shows that requests and answers of that form fit the model.
 """
 
@@ -35,9 +35,9 @@ from tensorflow_serving.apis import (  # noqa: E402
     prediction_service_pb2_grpc,
 )
 
-from examples.serve_locally import grpc_api, rest_api  # noqa: E402
-from examples.serve_locally.servable import Servable  # noqa: E402
-from examples.serve_locally.versions import Versions  # noqa: E402
+from tfrs_barlow.serving.local import grpc_api, rest_api  # noqa: E402
+from tfrs_barlow.serving.local.servable import Servable  # noqa: E402
+from tfrs_barlow.serving.local.versions import Versions  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
 

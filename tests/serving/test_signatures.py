@@ -39,7 +39,7 @@ def session(films: Any) -> Session:
 
 
 def example(**features: Any) -> bytes:
-    """A serialised tf.Example of strings and integers."""
+    """A serialized tf.Example of strings and integers."""
     message = tf.train.Example()
     for name, values in features.items():
         feature = message.features.feature[name]

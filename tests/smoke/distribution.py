@@ -26,7 +26,7 @@ def main(folder: pathlib.Path) -> None:
     )
     check_holds("the wheel", {"tfrs_barlow/py.typed"}, in_wheel)
     if not any(name.endswith(".dist-info/licenses/LICENSE") for name in in_wheel):
-        sys.exit(f"error: {wheel.name} must hold the licence, but it does not.")
+        sys.exit(f"error: {wheel.name} must hold the license, but it does not.")
     kept = versioned("tests", "docs", "examples", "benchmarks", ":(glob)*.*", "LICENSE")
     check_holds("the sdist", {name for name in kept if name[0] != "."}, in_sdist)
     print(f"{wheel.name}: {len(in_wheel)} files; {sdist.name}: {len(in_sdist)} files.")

@@ -33,7 +33,9 @@ def main() -> None:
     check_installation()
     log = tfrsb.data.generate_synthetic_log(num_users=64, num_items=80, mean_length=20)
     sequences, vocabulary = tfrsb.data.build_sequences(log)
-    encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary.size, output_dim=16)
+    encoder = tfrsb.layers.ItemPoolingEncoder(
+        vocabulary.size, output_dim=16, pooling="mean"
+    )
     model = tfrsb.models.BarlowTwinsPretraining(
         encoder, projector=tfrsb.layers.Projector([16, 16])
     )

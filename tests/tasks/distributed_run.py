@@ -75,7 +75,7 @@ def data(rows, dim, seed=0):
 
 
 class LocalTask(tfrsb.tasks.BarlowTwinsTask):
-    """A peer's mistake: each replica standardises over its own rows."""
+    """A peer's mistake: each replica standardizes over its own rows."""
 
     def call(self, first, second, sample_weight=None):
         loss = tfrsb.losses.barlow_twins_loss(first, second)
@@ -292,7 +292,9 @@ def run_joint(strategy, sent, *, rows, epochs=3):
     tf.keras.utils.set_random_seed(1)
     rng = np.random.default_rng(0)
     with strategy.scope():
-        encoder = tfrsb.layers.MeanPoolingEncoder(20, embedding_dim=8, output_dim=8)
+        encoder = tfrsb.layers.ItemPoolingEncoder(
+            20, embedding_dim=8, output_dim=8, pooling="mean"
+        )
         candidates = tf.keras.layers.Embedding(20, 8)
         network = tfrsb.models.JointModel(
             tfrsb.models.DualEncoder(

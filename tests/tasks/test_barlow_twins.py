@@ -89,7 +89,7 @@ def test_metrics_can_be_left_out():
     assert results(task)["bt/loss"] == pytest.approx(8, rel=1e-4)
 
 
-def test_loss_metrics_summarise_the_loss():
+def test_loss_metrics_summarize_the_loss():
     mean = tf.keras.metrics.Mean()
     task = BarlowTwinsTask(loss_metrics=[mean], epsilon=0.0)
     task(VIEW, VIEW)
@@ -165,7 +165,7 @@ def histories():
 def test_mixed_precision(policy):
     tf.keras.mixed_precision.set_global_policy(policy)
     try:
-        encoder = tfrsb.layers.MeanPoolingEncoder(60, output_dim=16)
+        encoder = tfrsb.layers.ItemPoolingEncoder(60, output_dim=16, pooling="mean")
         model = tfrsb.models.BarlowTwinsPretraining(
             encoder, projector=tfrsb.layers.Projector([32, 32])
         )
@@ -184,7 +184,7 @@ def test_mixed_precision(policy):
 
 def test_xla_training_step():
     model = tfrsb.models.BarlowTwinsPretraining(
-        tfrsb.layers.MeanPoolingEncoder(60, output_dim=16),
+        tfrsb.layers.ItemPoolingEncoder(60, output_dim=16, pooling="mean"),
         projector=tfrsb.layers.Projector([32, 32]),
     )
     model.compile(tf.keras.optimizers.Adam(0.01), jit_compile=True)

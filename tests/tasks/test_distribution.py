@@ -79,12 +79,12 @@ EXACT_FITS = {
 OTHERS = {
     "local statistics": task(16, 8, ["one_device", *MIRRORED], task="LocalTask"),
     "not divided": task(16, 8, ["one_device", "mirrored_4"], task="UndividedTask"),
-    "norm not synchronised": fit(
+    "norm not synchronized": fit(
         32, 32, ["one_device", "mirrored_2"], synchronized=False
     ),
-    "regularised": fit(32, 32, ["one_device", "mirrored_2"], l2=0.02),
-    "regularised twice": fit(32, 32, ["one_device"], l2=0.04),
-    "regularised, ours": fit(32, 32, ["mirrored_2"], l2=0.02, model="ModelOfOurs"),
+    "regularized": fit(32, 32, ["one_device", "mirrored_2"], l2=0.02),
+    "regularized twice": fit(32, 32, ["one_device"], l2=0.04),
+    "regularized, ours": fit(32, 32, ["mirrored_2"], l2=0.02, model="ModelOfOurs"),
     # The last batch falls into 3, 3, 3 and 0 rows.
     "a replica without rows": fit(25, 32, ["one_device", "mirrored_4"]),
     "joint": {"run": "joint", "strategies": EVERYWHERE, "rows": 26},
@@ -184,7 +184,7 @@ def runs(tmp_path_factory):
 
 
 def on_replicas(cases):
-    """Parametrises a test by case and strategy."""
+    """Parametrizes a test by case and strategy."""
     return pytest.mark.parametrize(
         ("case", "strategy"),
         [
@@ -286,27 +286,27 @@ def test_an_undivided_loss_would_count_each_replica(runs):
     assert deviation(undivided["gradients"], expected) < 1e-6
 
 
-def test_a_norm_that_is_not_synchronised_would_be_wrong(runs):
+def test_a_norm_that_is_not_synchronized_would_be_wrong(runs):
     ours, expected = (
-        result(runs, "norm not synchronised", one)
+        result(runs, "norm not synchronized", one)
         for one in ("mirrored_2", "one_device")
     )
     assert deviation(ours["trainable"], expected["trainable"]) > 1e-3
 
 
-def test_tfrs_regularises_once_for_each_replica(runs):
-    ours = result(runs, "regularised", "mirrored_2")
+def test_tfrs_regularizes_once_for_each_replica(runs):
+    ours = result(runs, "regularized", "mirrored_2")
     once, twice = (
         result(runs, case, "one_device")
-        for case in ("regularised", "regularised twice")
+        for case in ("regularized", "regularized twice")
     )
     assert deviation(ours["trainable"], once["trainable"]) > 1e-3
     assert deviation(ours["trainable"], twice["trainable"]) < 1e-6
 
 
-def test_our_models_regularise_once(runs):
-    ours = result(runs, "regularised, ours", "mirrored_2")
-    expected = result(runs, "regularised", "one_device")
+def test_our_models_regularize_once(runs):
+    ours = result(runs, "regularized, ours", "mirrored_2")
+    expected = result(runs, "regularized", "one_device")
     assert deviation(ours["trainable"], expected["trainable"]) < 1e-6
     assert ours["history"]["regularization_loss"] == pytest.approx(
         expected["history"]["regularization_loss"], rel=1e-6

@@ -24,7 +24,9 @@ class CrossCorrelationImage(tf.keras.callbacks.Callback):
 
     Example:
         >>> import tempfile
-        >>> encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(
+        ...     vocabulary_size=10, output_dim=4, pooling="mean"
+        ... )
         >>> model = tfrsb.models.BarlowTwinsPretraining(encoder)
         >>> model.compile(tf.keras.optimizers.Adam())
         >>> histories = tf.constant([[3, 4, 5, 6], [7, 8, 9, 0], [3, 5, 7, 9]])

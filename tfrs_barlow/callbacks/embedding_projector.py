@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrs_barlow.callbacks.frozen_encoder import FrozenEncoder, encoder_of
 from tfrs_barlow.data import UserSequences, Vocabulary
-from tfrs_barlow.data.vocabulary import FIRST_ITEM_ID
+from tfrs_barlow.ids import FIRST_ITEM_ID
 
 
 class Points(NamedTuple):
@@ -21,7 +21,7 @@ class Points(NamedTuple):
 
     Attributes:
         embeddings: `[points, dim]`, finite.
-        metadata: One row per point; the columns are what to colour and to search by.
+        metadata: One row per point; the columns are what to color and to search by.
     """
 
     embeddings: npt.NDArray
@@ -31,8 +31,8 @@ class Points(NamedTuple):
 class EmbeddingProjector(tf.keras.callbacks.Callback):
     """Writes embeddings for TensorBoard's projector when training ends.
 
-    The projector draws them in two or three dimensions (PCA, UMAP, t-SNE), coloured by
-    any column of the metadata, and lists the nearest neighbours of a point.
+    The projector draws them in two or three dimensions (PCA, UMAP, t-SNE), colored by
+    any column of the metadata, and lists the nearest neighbors of a point.
 
     Example:
         >>> import tempfile

@@ -11,7 +11,7 @@ import tensorflow as tf
 from sklearn import metrics
 
 from tfrs_barlow.callbacks.frozen_encoder import FrozenEncoder, encoder_of
-from tfrs_barlow.evaluation import DownstreamTask, LabelledEmbeddings
+from tfrs_barlow.evaluation import DownstreamTask, LabeledEmbeddings
 
 
 class OnlineEvaluation(tf.keras.callbacks.Callback, abc.ABC):
@@ -60,8 +60,8 @@ class OnlineEvaluation(tf.keras.callbacks.Callback, abc.ABC):
         for argument, value in numbers.items():
             if value < 1:
                 raise ValueError(f"{argument} must be at least 1, but it is {value}.")
-        self.train = _labelled("train", train)
-        self.validation = _labelled("validation", validation)
+        self.train = _labeled("train", train)
+        self.validation = _labeled("validation", validation)
         self.length = length
         self.name = name
         self.every = every
@@ -71,7 +71,7 @@ class OnlineEvaluation(tf.keras.callbacks.Callback, abc.ABC):
 
     @abc.abstractmethod
     def figures(
-        self, train: LabelledEmbeddings, validation: LabelledEmbeddings
+        self, train: LabeledEmbeddings, validation: LabeledEmbeddings
     ) -> dict[str, float]:
         """Returns accuracy and macro-F1 on the validation users, by these names."""
 
@@ -100,10 +100,10 @@ class OnlineEvaluation(tf.keras.callbacks.Callback, abc.ABC):
                 )
             logs[key] = value
 
-    def _embed(self, task: DownstreamTask) -> LabelledEmbeddings:
+    def _embed(self, task: DownstreamTask) -> LabeledEmbeddings:
         assert self._frozen is not None, "Keras sets the model before it trains."
         embeddings = self._frozen.embed(task.histories, self.batch_size)
-        return LabelledEmbeddings(embeddings, task.labels)
+        return LabeledEmbeddings(embeddings, task.labels)
 
 
 def figures_of(labels: npt.NDArray, predicted: npt.NDArray) -> dict[str, float]:
@@ -114,7 +114,7 @@ def figures_of(labels: npt.NDArray, predicted: npt.NDArray) -> dict[str, float]:
     }
 
 
-def _labelled(name: str, task: DownstreamTask) -> DownstreamTask:
+def _labeled(name: str, task: DownstreamTask) -> DownstreamTask:
     """Returns the users that have a label."""
     labels = np.asarray(task.labels)
     users = len(task.histories)
@@ -123,7 +123,7 @@ def _labelled(name: str, task: DownstreamTask) -> DownstreamTask:
             f"The labels of {name} must be one integer class for each of the {users} "
             f"histories, but they are {labels.dtype} of the shape {labels.shape}."
         )
-    labelled = DownstreamTask(task.histories, labels).select(np.arange(users))
-    if len(labelled.labels) == 0:
+    labeled = DownstreamTask(task.histories, labels).select(np.arange(users))
+    if len(labeled.labels) == 0:
         raise ValueError(f"{name} must have a user with a label, but it has none.")
-    return labelled
+    return labeled

@@ -1,4 +1,4 @@
-"""A vote of the nearest neighbours after every few epochs."""
+"""A vote of the nearest neighbors after every few epochs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn import neighbors
 
 from tfrs_barlow.callbacks.online_evaluation import OnlineEvaluation, figures_of
-from tfrs_barlow.evaluation import DownstreamTask, LabelledEmbeddings
+from tfrs_barlow.evaluation import DownstreamTask, LabeledEmbeddings
 
 
 class OnlineKNN(OnlineEvaluation):
@@ -26,13 +26,13 @@ class OnlineKNN(OnlineEvaluation):
         >>> log = tfrsb.data.generate_synthetic_log(num_users=100, num_items=200)
         >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
         >>> categories = tfrsb.data.ItemCategories.from_log(log, vocabulary)
-        >>> favourite = tfrsb.evaluation.downstream_task(
-        ...     "favourite_category", sequences, categories
+        >>> favorite = tfrsb.evaluation.downstream_task(
+        ...     "favorite_category", sequences, categories
         ... )
         >>> users = tfrsb.data.split_users(len(sequences))
         >>> knn = tfrsb.callbacks.OnlineKNN(
-        ...     favourite.select(users.train),
-        ...     favourite.select(users.validation),
+        ...     favorite.select(users.train),
+        ...     favorite.select(users.validation),
         ...     length=20,
         ...     every=5,
         ... )
@@ -49,7 +49,7 @@ class OnlineKNN(OnlineEvaluation):
         *,
         length: int,
         name: str = "knn",
-        neighbours: int = 20,
+        neighbors: int = 20,
         temperature: float = 0.07,
         **kwargs: Any,
     ) -> None:
@@ -61,7 +61,7 @@ class OnlineKNN(OnlineEvaluation):
             validation: Those to report on.
             length: How many items of a history to read, at least 1.
             name: What the names of the figures begin with.
-            neighbours: How many vote, at least 1; all, where there are fewer.
+            neighbors: How many vote, at least 1; all, where there are fewer.
             temperature: The lower, the more the nearest ones count; more than 0.
             **kwargs: `every`, `encoder` and `batch_size` as of `OnlineProbe`.
 
@@ -70,21 +70,21 @@ class OnlineKNN(OnlineEvaluation):
                 user, or nobody in a part has one.
         """
         super().__init__(train, validation, length=length, name=name, **kwargs)
-        if neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, but it is {neighbours}.")
+        if neighbors < 1:
+            raise ValueError(f"neighbors must be at least 1, but it is {neighbors}.")
         if not temperature > 0:
             raise ValueError(
                 f"temperature must be more than 0, but it is {temperature}."
             )
-        self.neighbours = neighbours
+        self.neighbors = neighbors
         self.temperature = temperature
 
     def figures(
-        self, train: LabelledEmbeddings, validation: LabelledEmbeddings
+        self, train: LabeledEmbeddings, validation: LabeledEmbeddings
     ) -> dict[str, float]:
         """Returns accuracy and macro-F1 of the vote on the validation users."""
         classifier = neighbors.KNeighborsClassifier(
-            min(self.neighbours, len(train.labels)),
+            min(self.neighbors, len(train.labels)),
             metric="cosine",
             weights=self._weights,
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrs_barlow.callbacks.online_evaluation import OnlineEvaluation
-from tfrs_barlow.evaluation import DownstreamTask, LabelledEmbeddings, linear_probe
+from tfrs_barlow.evaluation import DownstreamTask, LabeledEmbeddings, linear_probe
 
 
 class OnlineProbe(OnlineEvaluation):
@@ -31,13 +31,13 @@ class OnlineProbe(OnlineEvaluation):
         >>> log = tfrsb.data.generate_synthetic_log(num_users=100, num_items=200)
         >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
         >>> categories = tfrsb.data.ItemCategories.from_log(log, vocabulary)
-        >>> favourite = tfrsb.evaluation.downstream_task(
-        ...     "favourite_category", sequences, categories
+        >>> favorite = tfrsb.evaluation.downstream_task(
+        ...     "favorite_category", sequences, categories
         ... )
         >>> users = tfrsb.data.split_users(len(sequences))
         >>> probe = tfrsb.callbacks.OnlineProbe(
-        ...     favourite.select(users.train),
-        ...     favourite.select(users.validation),
+        ...     favorite.select(users.train),
+        ...     favorite.select(users.validation),
         ...     length=20,
         ... )
         >>> stop = tf.keras.callbacks.EarlyStopping(
@@ -83,7 +83,7 @@ class OnlineProbe(OnlineEvaluation):
         self.penalties = tuple(penalties)
 
     def figures(
-        self, train: LabelledEmbeddings, validation: LabelledEmbeddings
+        self, train: LabeledEmbeddings, validation: LabeledEmbeddings
     ) -> dict[str, float]:
         """Returns accuracy and macro-F1 of the best probe on the validation users."""
         best = linear_probe(train, validation, validation, penalties=self.penalties)

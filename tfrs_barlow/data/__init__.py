@@ -1,24 +1,12 @@
 """Interaction logs, user sequences and the batches a model trains on."""
 
 from tfrs_barlow.data.batches import training_batches
-from tfrs_barlow.data.beam_preparation import write_sequences_with_beam
 from tfrs_barlow.data.categories import NO_CATEGORY, ItemCategories
-from tfrs_barlow.data.download import (
-    DownloadError,
-    MovieLensDataset,
-    download_movielens,
-)
 from tfrs_barlow.data.filters import filter_k_core, filter_ratings
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.malformed import MalformedFileError
-from tfrs_barlow.data.movielens import (
-    load_movielens,
-    read_movielens_1m,
-    read_movielens_csv,
-)
-from tfrs_barlow.data.neighbours import (
-    cooccurrence_neighbours,
-    embedding_neighbours,
+from tfrs_barlow.data.neighbors import (
+    cooccurrence_neighbors,
+    embedding_neighbors,
 )
 from tfrs_barlow.data.pairs import (
     SequencePairs,
@@ -26,10 +14,25 @@ from tfrs_barlow.data.pairs import (
     pair_batches,
     same_target_pairs,
 )
-from tfrs_barlow.data.record_folder import verify_sequences
-from tfrs_barlow.data.record_reading import load_sequences, read_sequences
-from tfrs_barlow.data.record_writing import write_sequences
-from tfrs_barlow.data.scanning import scan_sequences
+from tfrs_barlow.data.readers.download import (
+    DownloadError,
+    MovieLensDataset,
+    download_movielens,
+)
+from tfrs_barlow.data.readers.malformed import MalformedFileError
+from tfrs_barlow.data.readers.movielens import (
+    load_movielens,
+    read_movielens_1m,
+    read_movielens_csv,
+)
+from tfrs_barlow.data.readers.scanning import scan_sequences
+from tfrs_barlow.data.readers.tables import read_interactions
+from tfrs_barlow.data.readers.tfds_movielens import TFDSRelease, load_tfds_movielens
+from tfrs_barlow.data.readers.yelp import read_yelp
+from tfrs_barlow.data.records.beam_preparation import write_sequences_with_beam
+from tfrs_barlow.data.records.folder import verify_sequences
+from tfrs_barlow.data.records.reading import load_sequences, read_sequences
+from tfrs_barlow.data.records.writing import write_sequences
 from tfrs_barlow.data.sequences import (
     UserSequences,
     UserSplit,
@@ -38,16 +41,8 @@ from tfrs_barlow.data.sequences import (
 )
 from tfrs_barlow.data.splits import LogSplit, split_by_time, split_last
 from tfrs_barlow.data.synthetic import generate_synthetic_log
-from tfrs_barlow.data.tables import read_interactions
-from tfrs_barlow.data.tfds_movielens import TFDSRelease, load_tfds_movielens
-from tfrs_barlow.data.vocabulary import (
-    FIRST_ITEM_ID,
-    MASK_ID,
-    OUT_OF_VOCABULARY_ID,
-    PADDING_ID,
-    Vocabulary,
-)
-from tfrs_barlow.data.yelp import read_yelp
+from tfrs_barlow.data.vocabulary import Vocabulary
+from tfrs_barlow.ids import FIRST_ITEM_ID, MASK_ID, OUT_OF_VOCABULARY_ID, PADDING_ID
 
 __all__ = [
     "FIRST_ITEM_ID",
@@ -67,10 +62,10 @@ __all__ = [
     "UserSplit",
     "Vocabulary",
     "build_sequences",
-    "cooccurrence_neighbours",
+    "cooccurrence_neighbors",
     "different_period_pairs",
     "download_movielens",
-    "embedding_neighbours",
+    "embedding_neighbors",
     "filter_k_core",
     "filter_ratings",
     "generate_synthetic_log",

@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple, get_args
 
 import tensorflow as tf
 
-from tfrs_barlow.data.record_folder import RecordFolder, open_folder
-from tfrs_barlow.data.record_reading import parse_items, shuffled_records
+from tfrs_barlow.data.records.folder import RecordFolder, open_folder
+from tfrs_barlow.data.records.reading import parse_items, shuffled_records
 from tfrs_barlow.data.sequences import UserSequences
-from tfrs_barlow.data.vocabulary import PADDING_ID
+from tfrs_barlow.ids import PADDING_ID
 
 Layout = Literal["padded", "bucketed", "ragged"]
 """How the histories of a batch lie in a tensor."""

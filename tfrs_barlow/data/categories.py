@@ -11,7 +11,8 @@ import pandas as pd
 
 from tfrs_barlow.data.interactions import InteractionLog
 from tfrs_barlow.data.sequences import UserSequences
-from tfrs_barlow.data.vocabulary import FIRST_ITEM_ID, Vocabulary
+from tfrs_barlow.data.vocabulary import Vocabulary
+from tfrs_barlow.ids import FIRST_ITEM_ID
 
 NO_CATEGORY = -1
 """Stands for the category of an item or a user that has none."""
@@ -34,7 +35,7 @@ class ItemCategories:
         >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
         >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
         >>> categories = tfrsb.data.ItemCategories.from_log(log, vocabulary)
-        >>> labels = categories.favourite(sequences)
+        >>> labels = categories.favorite(sequences)
         >>> first = categories.names[labels[0]]
     """
 
@@ -63,7 +64,7 @@ class ItemCategories:
         """Reads the categories of the vocabulary's items from `log.items`.
 
         All categories of `log.items` get a column, also those no item of the vocabulary
-        has, so that logs of one catalogue agree on the columns.
+        has, so that logs of one catalog agree on the columns.
 
         Raises:
             ValueError: If no item has a category.
@@ -141,7 +142,7 @@ class ItemCategories:
         sizes = np.where(self.membership, num_items, np.iinfo(np.int64).max)
         return np.where(self.membership.any(axis=1), sizes.argmin(axis=1), NO_CATEGORY)
 
-    def favourite(self, sequences: UserSequences) -> npt.NDArray[np.int64]:
+    def favorite(self, sequences: UserSequences) -> npt.NDArray[np.int64]:
         """Returns the category that is the most frequent in every user's sequence.
 
         An item counts once for each of its categories; ties go to the first name.

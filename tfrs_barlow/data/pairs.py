@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrs_barlow.data.batches import endless_steps
 from tfrs_barlow.data.sequences import UserSequences
-from tfrs_barlow.data.vocabulary import FIRST_ITEM_ID
+from tfrs_barlow.ids import FIRST_ITEM_ID
 
 _Ints = npt.NDArray[np.int64]
 
@@ -335,7 +335,7 @@ def pair_batches(
     _require_at_least(1, batch_size=batch_size, length=length)
     epochs = _Epochs(draw_pairs, length, seed)
     columns = {"history": [batch_size, length], "partner": [batch_size, length]}
-    if epochs.labelled:
+    if epochs.labeled:
         columns["label"] = [batch_size]
 
     def arrays(step: np.int64) -> tuple[npt.NDArray[np.int32], ...]:
@@ -365,7 +365,7 @@ class _Epochs:
         if len(pairs) == 0:
             raise ValueError("draw_pairs must return at least one pair, but has none.")
         self._count = len(pairs)
-        self.labelled = pairs.labels is not None
+        self.labeled = pairs.labels is not None
 
     def _draw_epoch(self, epoch: int) -> tuple[SequencePairs, _Ints]:
         """Returns the pairs of an epoch and the order to visit them in."""

@@ -12,7 +12,8 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.vocabulary import OUT_OF_VOCABULARY_ID, PADDING_ID, Vocabulary
+from tfrs_barlow.data.vocabulary import Vocabulary
+from tfrs_barlow.ids import OUT_OF_VOCABULARY_ID, PADDING_ID
 
 _IntArray = npt.NDArray[np.int64]
 

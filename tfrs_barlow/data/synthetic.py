@@ -35,7 +35,7 @@ _USERS_AT_ONCE = 2_048  # Bounds the memory for who has seen what.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Catalogue:
+class _Catalog:
     """The items, and for every category the shelf they stand on.
 
     An item with two categories stands on two shelves. On a shelf, items with something
@@ -96,12 +96,12 @@ def generate_synthetic_log(
     num_chunks = -(-num_users // _USERS_AT_ONCE)
     first_seed, *chunk_seeds = np.random.SeedSequence(seed).spawn(1 + num_chunks)
     rng = np.random.default_rng(first_seed)
-    catalogue = _make_catalogue(rng, num_items, num_categories)
+    catalog = _make_catalog(rng, num_items, num_categories)
     item_ids = rng.permutation(num_items) + 1
     lengths = _draw_lengths(rng, num_users, mean_length, longest=num_items // 2)
 
     events = [
-        _simulate_users(np.random.default_rng(chunk_seed), catalogue, chunk)
+        _simulate_users(np.random.default_rng(chunk_seed), catalog, chunk)
         for chunk_seed, chunk in zip(
             chunk_seeds, np.array_split(lengths, num_chunks), strict=True
         )
@@ -114,7 +114,7 @@ def generate_synthetic_log(
             "timestamp": timestamps,
         }
     ).sort_values("timestamp", kind="stable", ignore_index=True)
-    return InteractionLog(interactions, _describe_items(catalogue, item_ids))
+    return InteractionLog(interactions, _describe_items(catalog, item_ids))
 
 
 def _check_arguments(
@@ -143,9 +143,9 @@ def _check_arguments(
         )
 
 
-def _make_catalogue(
+def _make_catalog(
     rng: np.random.Generator, num_items: int, num_categories: int
-) -> _Catalogue:
+) -> _Catalog:
     """Draws the items: no category is empty, and some are larger than others."""
     shares = rng.dirichlet(np.full(num_categories, 5.0))
     drawn = rng.choice(num_categories, num_items - num_categories, p=shares)
@@ -161,7 +161,7 @@ def _make_catalogue(
     shelf = np.concatenate([first, second[has_second]])
     item = np.concatenate([np.arange(num_items), np.flatnonzero(has_second)])
     order = np.lexsort((position[item], shelf))
-    return _Catalogue(
+    return _Catalog(
         first=first,
         second=second,
         log_popularity=-_POPULARITY_EXPONENT * np.log1p(ranks),
@@ -180,12 +180,12 @@ def _draw_lengths(
 
 
 def _simulate_users(
-    rng: np.random.Generator, catalogue: _Catalogue, lengths: _IntArray
+    rng: np.random.Generator, catalog: _Catalog, lengths: _IntArray
 ) -> tuple[_IntArray, _IntArray]:
     """Returns the items and the timestamps of all users, user after user."""
     # With the longest first, those who still have items to meet are always a prefix.
     by_length = np.argsort(-lengths, kind="stable")
-    items, starts_session = _walk(rng, catalogue, lengths[by_length])
+    items, starts_session = _walk(rng, catalog, lengths[by_length])
     back = np.argsort(by_length)
     items, starts_session = items[back], starts_session[back]
 
@@ -200,25 +200,25 @@ def _simulate_users(
 
 
 def _walk(
-    rng: np.random.Generator, catalogue: _Catalogue, lengths: _IntArray
+    rng: np.random.Generator, catalog: _Catalog, lengths: _IntArray
 ) -> tuple[_IntArray, npt.NDArray[np.bool_]]:
     """Lets all users walk along the shelves, one step of all users at a time.
 
     Args:
         rng: The source of randomness.
-        catalogue: The items.
+        catalog: The items.
         lengths: [users] The number of steps, in descending order.
 
     Returns:
         [users, longest] the item of every step and whether it starts a session.
     """
     num_users, longest = len(lengths), int(lengths[0])
-    shelf_sizes = np.diff(catalogue.shelf_splits)
+    shelf_sizes = np.diff(catalog.shelf_splits)
     tastes = _draw_tastes(rng, num_users, len(shelf_sizes))
     items = np.zeros((num_users, longest), np.int64)
     starts_session = rng.random((num_users, longest)) < _NEW_SESSION_RATE
     starts_session[:, 0] = True
-    seen = np.zeros((num_users, len(catalogue.first)), np.bool_)
+    seen = np.zeros((num_users, len(catalog.first)), np.bool_)
     shelf = np.zeros(num_users, np.int64)
     place = np.zeros(num_users)  # On the shelf, from 0 to 1.
     for step in range(longest):
@@ -233,9 +233,9 @@ def _walk(
         stride = rng.normal(0, _STEP_WIDTH, (active, _NUM_CANDIDATES))
         nearby = ((place[:active, np.newaxis] + stride) % 1 * size).astype(np.int64)
         nearby = np.minimum(nearby, size - 1)
-        start = catalogue.shelf_splits[shelf[:active], np.newaxis]
-        candidates = catalogue.shelf_items[start + nearby]
-        chosen = _choose(rng, catalogue, candidates, seen[:active])
+        start = catalog.shelf_splits[shelf[:active], np.newaxis]
+        candidates = catalog.shelf_items[start + nearby]
+        chosen = _choose(rng, catalog, candidates, seen[:active])
         users = np.arange(active)
         items[:active, step] = candidates[users, chosen]
         place[:active] = (nearby / size)[users, chosen]
@@ -262,12 +262,12 @@ def _draw_columns(rng: np.random.Generator, probabilities: _FloatArray) -> _IntA
 
 def _choose(
     rng: np.random.Generator,
-    catalogue: _Catalogue,
+    catalog: _Catalog,
     candidates: _IntArray,
     seen: npt.NDArray[np.bool_],
 ) -> _IntArray:
     """[users] Draws one of each user's candidates: unseen if possible, and popular."""
-    scores = catalogue.log_popularity[candidates] + rng.gumbel(size=candidates.shape)
+    scores = catalog.log_popularity[candidates] + rng.gumbel(size=candidates.shape)
     scores[np.take_along_axis(seen, candidates, axis=1)] = -np.inf
     return scores.argmax(axis=1)
 
@@ -282,9 +282,9 @@ def _replace_seen(
     items[users] = lottery.argmax(axis=1)
 
 
-def _describe_items(catalogue: _Catalogue, item_ids: _IntArray) -> pd.DataFrame:
+def _describe_items(catalog: _Catalog, item_ids: _IntArray) -> pd.DataFrame:
     """Builds the items table, sorted by item id."""
-    num_categories = len(catalogue.shelf_splits) - 1
+    num_categories = len(catalog.shelf_splits) - 1
     names = [
         _CATEGORY_NAMES[k] if k < len(_CATEGORY_NAMES) else f"Category {k + 1}"
         for k in range(num_categories)
@@ -292,10 +292,10 @@ def _describe_items(catalogue: _Catalogue, item_ids: _IntArray) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "item_id": item_ids,
-            "title": [names[k] for k in catalogue.first],
+            "title": [names[k] for k in catalog.first],
             "categories": [
                 (names[k],) if other < 0 else (names[k], names[other])
-                for k, other in zip(catalogue.first, catalogue.second, strict=True)
+                for k, other in zip(catalog.first, catalog.second, strict=True)
             ],
         }
     ).sort_values("item_id", ignore_index=True)

@@ -2,7 +2,7 @@
 
 - *next item*: the last item of a user, ranked among all, from those before it;
 - *next category*: the category of that item;
-- *favourite category*: the category most frequent in the user's whole history;
+- *favorite category*: the category most frequent in the user's whole history;
 - *future category*: the same over the last fifth of it, from what comes before.
 """
 
@@ -15,9 +15,7 @@ import numpy.typing as npt
 
 from tfrs_barlow.data import ItemCategories, UserSequences, UserSplit
 
-TaskName = Literal[
-    "next_item", "next_category", "favourite_category", "future_category"
-]
+TaskName = Literal["next_item", "next_category", "favorite_category", "future_category"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 FUTURE_SHARE = 0.2
@@ -79,13 +77,13 @@ def downstream_task(
     if name == "next_category":
         labels = categories.rarest(last).astype(np.int64)
         return DownstreamTask(sequences.without_last(), labels)
-    if name == "favourite_category":
-        return DownstreamTask(sequences, categories.favourite(sequences))
+    if name == "favorite_category":
+        return DownstreamTask(sequences, categories.favorite(sequences))
     held_back = np.ceil(FUTURE_SHARE * sequences.lengths).astype(np.int64)
     starts, ends = sequences.row_splits[:-1], sequences.row_splits[1:]
     future = sequences.take(sequences.user_ids, ends - held_back, held_back)
     past = sequences.take(sequences.user_ids, starts, sequences.lengths - held_back)
-    return DownstreamTask(past, categories.favourite(future))
+    return DownstreamTask(past, categories.favorite(future))
 
 
 def users_with_labels(split: UserSplit, fraction: float) -> npt.NDArray[np.int64]:

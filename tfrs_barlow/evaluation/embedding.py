@@ -27,7 +27,9 @@ def embed_users(
         ...     timestamps=np.array([10, 20, 30, 15]),
         ...     row_splits=np.array([0, 3, 4]),
         ... )
-        >>> encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(
+        ...     vocabulary_size=10, output_dim=4, pooling="mean"
+        ... )
         >>> tfrsb.evaluation.embed_users(encoder, sequences, length=2).shape
         (2, 4)
 

@@ -12,11 +12,11 @@ import tensorflow as tf
 from tfrs_barlow.data import UserSequences, training_batches
 from tfrs_barlow.evaluation.downstream_tasks import DownstreamTask
 from tfrs_barlow.evaluation.embedding import embed_users
-from tfrs_barlow.evaluation.linear_probe import LabelledEmbeddings, probe_weights
+from tfrs_barlow.evaluation.linear_probe import LabeledEmbeddings, probe_weights
 from tfrs_barlow.evaluation.next_item import (
     LeaveOneOut,
     evaluate_dual_encoder,
-    next_item_figures,
+    next_item_metrics,
 )
 from tfrs_barlow.models import DualEncoder
 
@@ -182,7 +182,7 @@ def probe_next_item(
 
     def ndcg() -> float:
         scores = embed_users(model, validation.histories, length=settings.length)
-        return next_item_figures(scores, validation).ndcg_10
+        return next_item_metrics(scores, validation).ndcg_10
 
     batches = _next_items(train, settings).map(
         lambda batch: (batch["history"], batch["label"])
@@ -233,7 +233,7 @@ def _with_probe(
     """Returns an encoder with a linear softmax that starts from a probe of it."""
     probe = probe_weights(
         *(
-            LabelledEmbeddings(
+            LabeledEmbeddings(
                 embed_users(encoder, task.histories, length=settings.length),
                 task.labels,
             )

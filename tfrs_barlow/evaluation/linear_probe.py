@@ -16,7 +16,7 @@ _UNSEEN = 10.0
 """So much less than the others is the logit of a class without a training user."""
 
 
-class LabelledEmbeddings(NamedTuple):
+class LabeledEmbeddings(NamedTuple):
     """Embeddings of some users, and what is to be predicted of them.
 
     Attributes:
@@ -28,7 +28,7 @@ class LabelledEmbeddings(NamedTuple):
     labels: npt.NDArray
 
 
-class ProbeFigures(NamedTuple):
+class ProbeMetrics(NamedTuple):
     """What a probe reached on the test users.
 
     Attributes:
@@ -43,15 +43,15 @@ class ProbeFigures(NamedTuple):
 
 
 def linear_probe(
-    train: LabelledEmbeddings,
-    validation: LabelledEmbeddings,
-    test: LabelledEmbeddings,
+    train: LabeledEmbeddings,
+    validation: LabeledEmbeddings,
+    test: LabeledEmbeddings,
     *,
     penalties: Sequence[float] = PENALTIES,
-) -> ProbeFigures:
+) -> ProbeMetrics:
     """Fits logistic regressions to frozen embeddings and reports the best one.
 
-    The embeddings are standardised by the training users' statistics. The strength of
+    The embeddings are standardized by the training users' statistics. The strength of
     the L2 penalty is chosen by the accuracy on the validation users; the test users are
     looked at once.
 
@@ -60,7 +60,7 @@ def linear_probe(
         >>> labels = rng.integers(0, 2, size=300)
         >>> embeddings = rng.normal(size=(300, 4)) + 3 * labels[:, np.newaxis]
         >>> parts = [
-        ...     tfrsb.evaluation.LabelledEmbeddings(embeddings[part], labels[part])
+        ...     tfrsb.evaluation.LabeledEmbeddings(embeddings[part], labels[part])
         ...     for part in (slice(100), slice(100, 200), slice(200, 300))
         ... ]
         >>> tfrsb.evaluation.linear_probe(*parts).accuracy > 0.95
@@ -76,11 +76,11 @@ def linear_probe(
         The figures on the test users.
 
     Raises:
-        ValueError: If embeddings are not finite, or a part has no labelled user.
+        ValueError: If embeddings are not finite, or a part has no labeled user.
     """
     predictions = probe_predictions(train, validation, test, penalties=penalties)
     labels = test.labels[test.labels >= 0]
-    return ProbeFigures(
+    return ProbeMetrics(
         accuracy=float(np.mean(labels == predictions.test)),
         macro_f1=float(metrics.f1_score(labels, predictions.test, average="macro")),
         penalty=predictions.penalty,
@@ -102,15 +102,15 @@ class ProbePredictions(NamedTuple):
 
 
 def probe_predictions(
-    train: LabelledEmbeddings,
-    validation: LabelledEmbeddings,
-    test: LabelledEmbeddings,
+    train: LabeledEmbeddings,
+    validation: LabeledEmbeddings,
+    test: LabeledEmbeddings,
     *,
     penalties: Sequence[float] = PENALTIES,
 ) -> ProbePredictions:
     """Fits probes as `linear_probe` does and returns what the best one predicts."""
     parts = {"train": train, "validation": validation, "test": test}
-    train, validation, test = (_labelled(name, part) for name, part in parts.items())
+    train, validation, test = (_labeled(name, part) for name, part in parts.items())
     if len(np.unique(train.labels)) == 1:
         # Nothing to fit: the only class that is known is the prediction.
         only = train.labels[0]
@@ -142,15 +142,15 @@ class ProbeWeights(NamedTuple):
 
 
 def probe_weights(
-    train: LabelledEmbeddings,
-    validation: LabelledEmbeddings,
+    train: LabeledEmbeddings,
+    validation: LabeledEmbeddings,
     *,
     num_classes: int,
     penalties: Sequence[float] = PENALTIES,
 ) -> ProbeWeights:
     """Fits probes as `linear_probe` does and returns the weights of the best one."""
-    train = _labelled("train", train)
-    validation = _labelled("validation", validation)
+    train = _labeled("train", train)
+    validation = _labeled("validation", validation)
     known = np.unique(train.labels)
     kernel = np.zeros([train.embeddings.shape[1], num_classes])
     bias = np.full(num_classes, -_UNSEEN)
@@ -168,8 +168,8 @@ def probe_weights(
 
 
 def _best_probe(
-    train: LabelledEmbeddings,
-    validation: LabelledEmbeddings,
+    train: LabeledEmbeddings,
+    validation: LabeledEmbeddings,
     penalties: Sequence[float],
 ) -> tuple[pipeline.Pipeline, float]:
     """Returns the probe that is the best on the validation users, and its penalty."""
@@ -181,17 +181,17 @@ def _best_probe(
     return probes[penalty], penalty
 
 
-def _labelled(name: str, part: LabelledEmbeddings) -> LabelledEmbeddings:
+def _labeled(name: str, part: LabeledEmbeddings) -> LabeledEmbeddings:
     """Returns the users that have a label."""
     if not np.isfinite(part.embeddings).all():
         raise ValueError(f"The {name} embeddings must be finite, but some are not.")
-    labelled = part.labels >= 0
-    if not labelled.any():
+    labeled = part.labels >= 0
+    if not labeled.any():
         raise ValueError(f"The {name} users must have labels, but none has one.")
-    return LabelledEmbeddings(part.embeddings[labelled], part.labels[labelled])
+    return LabeledEmbeddings(part.embeddings[labeled], part.labels[labeled])
 
 
-def _fit(train: LabelledEmbeddings, penalty: float) -> pipeline.Pipeline:
+def _fit(train: LabeledEmbeddings, penalty: float) -> pipeline.Pipeline:
     probe = pipeline.make_pipeline(
         preprocessing.StandardScaler(),
         linear_model.LogisticRegression(C=penalty, max_iter=300, tol=1e-3),

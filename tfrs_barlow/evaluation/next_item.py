@@ -11,9 +11,9 @@ import tensorflow as tf
 from tfrs_barlow.data.sequences import UserSequences
 from tfrs_barlow.evaluation.embedding import embed_users
 from tfrs_barlow.evaluation.ranking import (
-    RankingFigures,
+    RankingMetrics,
     label_ranks,
-    ranking_figures,
+    ranking_metrics,
 )
 from tfrs_barlow.models.dual_encoder import DualEncoder
 
@@ -36,19 +36,19 @@ class LeaveOneOut(NamedTuple):
         return cls(sequences.without_last(), sequences.item_from_end(1))
 
 
-def next_item_figures(scores: npt.ArrayLike, users: LeaveOneOut) -> RankingFigures:
+def next_item_metrics(scores: npt.ArrayLike, users: LeaveOneOut) -> RankingMetrics:
     """Ranks all items for every user by given scores; seen items do not count.
 
     Args:
         scores: `[users, vocabulary size]`.
         users: The users, and what is to be found.
     """
-    return ranking_figures(label_ranks(scores, users.labels, seen=users.histories))
+    return ranking_metrics(label_ranks(scores, users.labels, seen=users.histories))
 
 
 def evaluate_dual_encoder(
     model: DualEncoder, users: LeaveOneOut, *, vocabulary_size: int, length: int
-) -> RankingFigures:
+) -> RankingMetrics:
     """Ranks all items for every user by a dual encoder; seen items do not count.
 
     Args:
@@ -59,7 +59,7 @@ def evaluate_dual_encoder(
     """
     queries = embed_users(model.query_tower, users.histories, length=length)
     candidates = model.candidate_embeddings(vocabulary_size).numpy()
-    return next_item_figures(queries @ candidates.T, users)
+    return next_item_metrics(queries @ candidates.T, users)
 
 
 class NextItemValidation(tf.keras.callbacks.Callback):

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrs_barlow.data.sequences import UserSequences
-from tfrs_barlow.data.vocabulary import FIRST_ITEM_ID
+from tfrs_barlow.ids import FIRST_ITEM_ID
 
 
-class RankingFigures(NamedTuple):
+class RankingMetrics(NamedTuple):
     """Means over users of what is usually reported of a ranking.
 
     With one right item per user, the hit rate equals the recall.
@@ -19,7 +19,7 @@ class RankingFigures(NamedTuple):
     Attributes:
         hit_rate_1: The share of users whose item is first: the accuracy.
         hit_rate_10: The share of users whose item is among the first ten.
-        ndcg_10: The normalised discounted cumulative gain of the first ten,
+        ndcg_10: The normalized discounted cumulative gain of the first ten,
             1 / log2(1 + rank).
         mrr: The mean reciprocal rank.
     """
@@ -86,11 +86,11 @@ def label_ranks(
     return np.where(labels < FIRST_ITEM_ID, scores.shape[1] - FIRST_ITEM_ID, ranks)
 
 
-def ranking_figures(ranks: npt.ArrayLike) -> RankingFigures:
-    """Summarises ranks.
+def ranking_metrics(ranks: npt.ArrayLike) -> RankingMetrics:
+    """Summarizes ranks.
 
     Example:
-        >>> tfrsb.evaluation.ranking_figures([1, 3, 100, 100]).ndcg_10
+        >>> tfrsb.evaluation.ranking_metrics([1, 3, 100, 100]).ndcg_10
         0.375
 
     Args:
@@ -102,7 +102,7 @@ def ranking_figures(ranks: npt.ArrayLike) -> RankingFigures:
     ranks = np.asarray(ranks, dtype=np.float64)
     if ranks.size == 0:
         raise ValueError("ranks must hold at least one user.")
-    return RankingFigures(
+    return RankingMetrics(
         hit_rate_1=float(np.mean(ranks <= 1)),
         hit_rate_10=float(np.mean(ranks <= 10)),
         ndcg_10=float(np.mean(np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0))),

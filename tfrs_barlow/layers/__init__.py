@@ -1,45 +1,45 @@
 """Layers: augmentations that make views, encoders that embed them, the projector."""
 
-from tfrs_barlow.layers.augmentation import (
+from tfrs_barlow.layers.augmentation.base import SequenceAugmentation
+from tfrs_barlow.layers.augmentation.composition import (
     ByLength,
     RandomChoice,
-    RandomCrop,
-    RandomDrop,
-    RandomInsert,
-    RandomMask,
-    RandomReorder,
-    RandomSubstitute,
-    SegmentMask,
-    SequenceAugmentation,
     Sequential,
-    SwapNoise,
-    TimeIntervalCrop,
+)
+from tfrs_barlow.layers.augmentation.presets import preset_views
+from tfrs_barlow.layers.augmentation.random_crop import RandomCrop
+from tfrs_barlow.layers.augmentation.random_drop import RandomDrop
+from tfrs_barlow.layers.augmentation.random_mask import RandomMask, SegmentMask
+from tfrs_barlow.layers.augmentation.random_reorder import RandomReorder
+from tfrs_barlow.layers.augmentation.similar_items import (
+    RandomInsert,
+    RandomSubstitute,
+)
+from tfrs_barlow.layers.augmentation.swap_noise import SwapNoise
+from tfrs_barlow.layers.augmentation.time_interval_items import (
     TimeIntervalInsert,
     TimeIntervalMask,
-    TimeIntervalReorder,
     TimeIntervalSubstitute,
-    TwoViews,
-    preset_views,
 )
-from tfrs_barlow.layers.encoders import (
-    AttentionPoolingEncoder,
-    ConvolutionEncoder,
-    GRUEncoder,
-    HashedEmbedding,
-    MeanPoolingEncoder,
-    SequenceEncoder,
-    TableMemory,
-    TransformerEncoder,
+from tfrs_barlow.layers.augmentation.time_interval_windows import (
+    TimeIntervalCrop,
+    TimeIntervalReorder,
 )
+from tfrs_barlow.layers.augmentation.two_views import TwoViews
+from tfrs_barlow.layers.encoders.base import SequenceEncoder
+from tfrs_barlow.layers.encoders.convolution import ConvolutionEncoder
+from tfrs_barlow.layers.encoders.gru import GRUEncoder
+from tfrs_barlow.layers.encoders.hashed_embedding import HashedEmbedding
+from tfrs_barlow.layers.encoders.item_pooling import ItemPoolingEncoder
+from tfrs_barlow.layers.encoders.transformer import TransformerEncoder
 from tfrs_barlow.layers.projector import Projector
 
 __all__ = [
-    "AttentionPoolingEncoder",
     "ByLength",
     "ConvolutionEncoder",
     "GRUEncoder",
     "HashedEmbedding",
-    "MeanPoolingEncoder",
+    "ItemPoolingEncoder",
     "Projector",
     "RandomChoice",
     "RandomCrop",
@@ -53,7 +53,6 @@ __all__ = [
     "SequenceEncoder",
     "Sequential",
     "SwapNoise",
-    "TableMemory",
     "TimeIntervalCrop",
     "TimeIntervalInsert",
     "TimeIntervalMask",

@@ -6,11 +6,11 @@ from typing import Literal
 
 import tensorflow as tf
 
+from tfrs_barlow.losses._paths import Path
 from tfrs_barlow.losses.cross_correlation import (
     CorrelationTerms,
     cross_correlation_terms,
 )
-from tfrs_barlow.losses.off_diagonal import Path
 
 OffDiagonalWeight = float | Literal["auto"]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfrs_barlow.losses.standardisation import ColumnStatistics
+from tfrs_barlow.losses._standardize import ColumnStatistics
 
 Gradient = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """From the gradients for `diagonal` and `off_diagonal` to those for both views."""
@@ -19,7 +19,7 @@ class Correlation(NamedTuple):
     Attributes:
         diagonal: `[dim]`, the diagonal of C.
         off_diagonal: Scalar, the sum of (C_ij - target)^2 over all i != j.
-        first: What standardising took off the first view.
+        first: What standardizing took off the first view.
         second: What it took off the second.
     """
 

@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfrs_barlow.losses.by_gram import correlation_by_gram, is_large
-from tfrs_barlow.losses.by_matrix import correlation_by_matrix
-from tfrs_barlow.losses.correlation import Correlation, Gradient
-from tfrs_barlow.losses.embeddings import root_weights, validated_pair
-from tfrs_barlow.losses.off_diagonal import (
+from tfrs_barlow.losses._direct import correlation_by_matrix
+from tfrs_barlow.losses._gram import correlation_by_gram, is_large
+from tfrs_barlow.losses._inputs import root_weights, validated_pair
+from tfrs_barlow.losses._paths import (
     Path,
     Reduce,
     choose_gram,
     reduce_nothing,
     validate_path,
 )
-from tfrs_barlow.losses.standardisation import scaled, standardise_batch
+from tfrs_barlow.losses._standardize import scaled, standardize_batch
+from tfrs_barlow.losses.correlation import Correlation, Gradient
 
 
 class CorrelationTerms(NamedTuple):
@@ -50,7 +50,7 @@ def cross_correlation_terms(
 ) -> CorrelationTerms:
     """Correlates every feature of one view with every feature of the other.
 
-    Each column of either view is standardised over the batch (its mean subtracted,
+    Each column of either view is standardized over the batch (its mean subtracted,
     divided by the root of its biased variance plus `epsilon`); then C = A'B / batch.
 
     Half-precision embeddings are computed in float32; float64 stays float64.
@@ -144,8 +144,8 @@ def cross_correlation_matrix(
         first_embeddings, second_embeddings, check_finite=False, whole_batch=True
     )
     return tf.matmul(
-        standardise_batch(first, epsilon),
-        standardise_batch(second, epsilon),
+        standardize_batch(first, epsilon),
+        standardize_batch(second, epsilon),
         transpose_a=True,
     )
 
@@ -217,8 +217,8 @@ def _by_either(
     def gradient(
         of_diagonal: tf.Tensor, of_off_diagonal: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        a = correlation.first.standardise(first, roots)
-        b = correlation.second.standardise(second, roots)
+        a = correlation.first.standardize(first, roots)
+        b = correlation.second.standardize(second, roots)
         along = correlation.diagonal
         return (
             of_off_diagonal * of_first

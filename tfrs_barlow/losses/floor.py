@@ -1,6 +1,6 @@
 """The least value the Barlow Twins loss can take for a batch size and dimension.
 
-After its columns are centred, a batch of N rows has rank N - 1 at most, and so has C.
+After its columns are centered, a batch of N rows has rank N - 1 at most, and so has C.
 A matrix of that rank with diagonal c has ||C||_F^2 >= D^2 c^2 / (N - 1), so where D
 exceeds N - 1 the off-diagonal elements cannot all vanish while the diagonal stays 1.
 For lambda <= 1 the minimum over c gives

@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.losses.embeddings import after, validated_pair, validated_weights
-from tfrs_barlow.losses.off_diagonal import Path, choose_gram, validate_path
+from tfrs_barlow.losses._inputs import after, validated_pair, validated_weights
+from tfrs_barlow.losses._paths import Path, choose_gram, validate_path
 
 _MOST_SUBTRACTED = 0.9
 """The largest share of a sum that may be taken away from it."""
@@ -101,9 +101,9 @@ def vicreg_loss(
     distances = tf.reduce_sum(tf.square(first - second), axis=1, keepdims=True)
     loss = invariance_weight * tf.reduce_sum(weights * distances) / (total * dim)
     for view in (first, second):
-        centred = view - tf.reduce_sum(weights * view, axis=0) / total
+        centered = view - tf.reduce_sum(weights * view, axis=0) / total
         # The columns' inner products are then their covariances.
-        scaled = tf.sqrt(weights / (total - 1)) * centred
+        scaled = tf.sqrt(weights / (total - 1)) * centered
         variance = tf.reduce_sum(tf.square(scaled), axis=0)
         hinge = tf.nn.relu(1 - _root(variance + epsilon))
         loss += variance_weight * tf.reduce_mean(hinge) / 2

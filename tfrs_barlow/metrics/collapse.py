@@ -1,8 +1,8 @@
 """Signs of collapse, read off the embeddings of two views.
 
-The usual sign, the standard deviation of l2-normalised embeddings, cannot tell a
+The usual sign, the standard deviation of l2-normalized embeddings, cannot tell a
 healthy batch from one whose features are all copies of one, and after a batch
-normalisation not even from a constant one. These can.
+normalization not even from a constant one. These can.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfrs_barlow.losses.standardisation import standardise_batch
+from tfrs_barlow.losses._standardize import standardize_batch
 
 MAX_FEATURES = 128
 """No more features are looked at: enough to see a collapse, and cheap."""
@@ -61,13 +61,13 @@ def collapse_diagnostics(
         dimensionality, dynamics and measurement, bioRxiv 214262.
 
     Args:
-        first_embeddings: `[batch, dim]`, floating, before any normalisation. A batch of
+        first_embeddings: `[batch, dim]`, floating, before any normalization. A batch of
             one row or none varies in nothing: all signs are 0.
         second_embeddings: The other view, of the same shape.
     """
     first = _some_features(first_embeddings)
-    a = standardise_batch(first, epsilon=0.0)
-    b = standardise_batch(_some_features(second_embeddings), epsilon=0.0)
+    a = standardize_batch(first, epsilon=0.0)
+    b = standardize_batch(_some_features(second_embeddings), epsilon=0.0)
     own = tf.matmul(a, a, transpose_a=True)
     across = tf.abs(tf.matmul(a, b, transpose_a=True))
     rows, features = tf.unstack(tf.cast(tf.shape(first), tf.float32))

@@ -23,7 +23,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.data.vocabulary import FIRST_ITEM_ID
+from tfrs_barlow.ids import FIRST_ITEM_ID
 from tfrs_barlow.metrics.item_scores import MISS, check_ids_from, check_k, label_ranks
 
 
@@ -113,7 +113,7 @@ class HitRate(_LabelRankMean):
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
 class NDCG(_LabelRankMean):
-    """NDCG@k: the normalised discounted cumulative gain of the first k.
+    """NDCG@k: the normalized discounted cumulative gain of the first k.
 
     With one right item per user the ideal gain is 1, and the mean is that of
     1 / log2(1 + rank), or 0 for ranks beyond k.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow.data.vocabulary import FIRST_ITEM_ID
+from tfrs_barlow.ids import FIRST_ITEM_ID
 from tfrs_barlow.metrics.item_scores import (
     check_ids_from,
     check_k,
@@ -24,7 +24,7 @@ from tfrs_barlow.metrics.item_scores import (
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
 class Coverage(tf.keras.metrics.Metric):
-    """Catalogue coverage: the share of all items that are in any user's first k.
+    """Catalog coverage: the share of all items that are in any user's first k.
 
     It says nothing without the number of users: n users can cover no more than n k
     items.

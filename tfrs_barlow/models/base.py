@@ -5,18 +5,18 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_barlow.tasks.global_batch import num_replicas
+from tfrs_barlow._replicas import num_replicas
 
 
 class Model(tfrs.Model):
-    """A `tfrs.Model` whose regularisation counts once, however many replicas train it.
+    """A `tfrs.Model` whose regularization counts once, however many replicas train it.
 
     Every replica adds all of it to a gradient that is then summed over replicas, so a
-    `tfrs.Model` regularises N times as hard on N replicas. Here each adds its share, as
+    `tfrs.Model` regularizes N times as hard on N replicas. Here each adds its share, as
     `BarlowTwinsTask` does of its loss.
     """
 
     @property
     def losses(self) -> list[tf.Tensor]:
-        """The regularisation losses of all layers: this replica's share of them."""
+        """The regularization losses of all layers: this replica's share of them."""
         return [loss / num_replicas() for loss in super().losses]

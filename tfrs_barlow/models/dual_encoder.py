@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_barlow._replicas import gather_rows, num_replicas
 from tfrs_barlow.models.two_towers import TwoTowers
-from tfrs_barlow.tasks.global_batch import gather_rows, num_replicas
 
 
 class DualEncoder(TwoTowers):
@@ -23,7 +23,9 @@ class DualEncoder(TwoTowers):
 
     Example:
         >>> model = tfrsb.models.DualEncoder(
-        ...     tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4),
+        ...     tfrsb.layers.ItemPoolingEncoder(
+        ...         vocabulary_size=10, output_dim=4, pooling="mean"
+        ...     ),
         ...     tf.keras.layers.Embedding(10, 4),
         ...     sampling_probability=np.full(10, 0.1),
         ... )

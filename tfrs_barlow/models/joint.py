@@ -8,10 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow._replicas import sum_over_replicas
 from tfrs_barlow.models.base import Model
 from tfrs_barlow.models.dual_encoder import DualEncoder
 from tfrs_barlow.models.pretraining import BarlowTwinsPretraining
-from tfrs_barlow.tasks.global_batch import sum_over_replicas
 
 Weight = float | Callable[[tf.Tensor], tf.Tensor]
 
@@ -27,12 +27,14 @@ class JointModel(Model):
     Barlow Twins embeds two views of what retrieval embeds once. Where passes of the
     encoder are what counts, have it see a `barlow_share` of the batch (docs/study.md).
 
-    The histories that Barlow Twins sees may be others than the labelled ones: have a
+    The histories that Barlow Twins sees may be others than the labeled ones: have a
     batch hold them in a column of their own, and name it as the `history_column` of
     `barlow_twins`. This is how a few labels and many sequences are trained on together.
 
     Example:
-        >>> encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(
+        ...     vocabulary_size=10, output_dim=4, pooling="mean"
+        ... )
         >>> model = tfrsb.models.JointModel(
         ...     tfrsb.models.DualEncoder(encoder, tf.keras.layers.Embedding(10, 4)),
         ...     tfrsb.models.BarlowTwinsPretraining(encoder, history_column="others"),

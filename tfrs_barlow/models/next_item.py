@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.data.vocabulary import FIRST_ITEM_ID, PADDING_ID
+from tfrs_barlow._replicas import sum_over_replicas
+from tfrs_barlow.ids import FIRST_ITEM_ID, PADDING_ID
 from tfrs_barlow.models.two_towers import TwoTowers
-from tfrs_barlow.tasks.global_batch import sum_over_replicas
 
 
 class NextItemModel(TwoTowers):

@@ -20,7 +20,9 @@ class BarlowTwinsPretraining(Model):
     `encoder` and drop the rest.
 
     Example:
-        >>> encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(
+        ...     vocabulary_size=10, output_dim=4, pooling="mean"
+        ... )
         >>> model = tfrsb.models.BarlowTwinsPretraining(encoder)
         >>> model.compile(tf.keras.optimizers.Adam())
         >>> histories = tf.constant([[3, 4, 5, 6], [7, 8, 9, 0], [3, 5, 7, 9]])

@@ -29,7 +29,9 @@ def warm_start(
     Example:
         >>> import tempfile
         >>> def new_encoder():
-        ...     return tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
+        ...     return tfrsb.layers.ItemPoolingEncoder(
+        ...         vocabulary_size=10, output_dim=4, pooling="mean"
+        ...     )
         >>> pretraining = tfrsb.models.BarlowTwinsPretraining(new_encoder())
         >>> histories = tf.constant([[3, 4, 5], [7, 8, 0]])
         >>> embeddings = pretraining(histories)

@@ -48,7 +48,9 @@ def discriminative(
     for: it can be had once it is built.
 
     Example:
-        >>> encoder = tfrsb.layers.MeanPoolingEncoder(vocabulary_size=10, output_dim=4)
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(
+        ...     vocabulary_size=10, output_dim=4, pooling="mean"
+        ... )
         >>> frozen_at_first = tf.keras.optimizers.schedules.PiecewiseConstantDecay(
         ...     boundaries=[99],
         ...     values=[0.0, 0.1],  # Steps count from 0.
@@ -68,7 +70,7 @@ def discriminative(
             rate; not built yet. It is not used any more.
         multipliers: What to multiply the learning rate of each layer by: a number of
             at least 0, or a function of the step, such as a `LearningRateSchedule`.
-            (Only that can be serialised.)
+            (Only that can be serialized.)
 
     Returns:
         The optimizer.
@@ -177,7 +179,7 @@ class _Discriminative:
         rates = self.rates
         if rates.by_layer and not rates.by_place:
             raise ValueError(
-                "The rates of layers can be serialised once the optimizer is built: "
+                "The rates of layers can be serialized once the optimizer is built: "
                 "call optimizer.build(model.trainable_variables) first."
             )
         return {
@@ -262,7 +264,7 @@ def _serialize(multiplier: Multiplier) -> Any:
         return tf.keras.optimizers.schedules.serialize(multiplier)
     if callable(multiplier):
         raise ValueError(
-            "Of the functions, only a LearningRateSchedule can be serialised as a "
+            "Of the functions, only a LearningRateSchedule can be serialized as a "
             f"multiplier, but one is {multiplier}."
         )
     return float(multiplier)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfrs_barlow._checks import whole
 from tfrs_barlow.data import Vocabulary
-from tfrs_barlow.layers.arguments import whole
 from tfrs_barlow.serving import manifest, versions
 from tfrs_barlow.serving.answers import Embedder, Recommender
 from tfrs_barlow.serving.candidates import CandidateTable
@@ -75,7 +75,7 @@ def export(
 
     `embed_ragged`, `recommend_ragged` take the histories as `values` [items] and
     `row_lengths` [batch] int64; `embed_examples`, `recommend_examples` take `examples`
-    [batch], serialised `tf.train.Example`s with the features `history`, `k`,
+    [batch], serialized `tf.train.Example`s with the features `history`, `k`,
     `excluded` and `exclude_history`, of which any may be missing.
 
     A bad request fails with INVALID_ARGUMENT. Only the weights that inference reads
@@ -98,7 +98,7 @@ def export(
         popularity: How popular each item is, in the order of the vocabulary, such as
             in how many histories it occurs: any numbers of shape [len(vocabulary)].
         max_length: How many items of a history the query tower reads.
-        default_k: The `k` of a request that names none, where the runtime honours
+        default_k: The `k` of a request that names none, where the runtime honors
             the defaults of a signature: all items if there are fewer than that.
         exclude_history: The same for `exclude_history`.
         index: How `recommend` searches the candidates. `"exact"` scores them all.

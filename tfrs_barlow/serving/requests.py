@@ -69,7 +69,7 @@ class Wish:
 def from_examples(
     examples: tf.Tensor, items: ItemTable, defaults: Wish
 ) -> tuple[tf.Tensor, Wish]:
-    """Returns the histories in serialised `tf.train.Example`s, and the wishes.
+    """Returns the histories in serialized `tf.train.Example`s, and the wishes.
 
     The features are named as the inputs of the signature `recommend` are, and all of
     them may be missing: `history` and `excluded` are lists of items, `k` one integer,

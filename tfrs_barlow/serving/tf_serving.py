@@ -67,7 +67,7 @@ def write_warmup_requests(
 ) -> None:
     """Writes a request for each signature, which the server sends to itself first.
 
-    So the first user does not wait for the graph to be optimised. There are none for
+    So the first user does not wait for the graph to be optimized. There are none for
     the ragged signatures: a server that joins requests refuses those, and it would
     not start if its own request failed.
 
@@ -112,7 +112,7 @@ def _example(item: str | int) -> bytes:
 
 
 def _prediction_log(signature: str, inputs: Mapping[str, tf.Tensor]) -> bytes:
-    """Returns a serialised `tensorflow.serving.PredictionLog` of a request.
+    """Returns a serialized `tensorflow.serving.PredictionLog` of a request.
 
     Its messages are in the package tensorflow-serving-api, which nothing else here
     needs. Four of their fields are wanted, so these are written without it.

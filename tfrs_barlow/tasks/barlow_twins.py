@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_barlow._replicas import num_replicas
+from tfrs_barlow.losses._paths import Path, validate_path
 from tfrs_barlow.losses.barlow_twins import (
     OFF_DIAGONAL_TARGETS,
     Objective,
@@ -19,9 +21,8 @@ from tfrs_barlow.losses.barlow_twins import (
 )
 from tfrs_barlow.losses.cross_correlation import CorrelationTerms
 from tfrs_barlow.losses.floor import barlow_twins_floor, hsic_floor
-from tfrs_barlow.losses.off_diagonal import Path, validate_path
+from tfrs_barlow.losses.global_batch import global_batch_terms
 from tfrs_barlow.metrics import CollapseDiagnostics, collapse_diagnostics
-from tfrs_barlow.tasks.global_batch import global_batch_terms, num_replicas
 
 DIAGNOSTICS = (
     "loss",
@@ -114,7 +115,7 @@ class BarlowTwinsTask(tf.keras.layers.Layer, tfrs.tasks.Task):
             batch_metrics: Metrics of two batches of embeddings, updated with
                 `(first_embeddings, second_embeddings, sample_weight)`, such as
                 `tf.keras.metrics.CosineSimilarity()`.
-            loss_metrics: Metrics that summarise the loss value.
+            loss_metrics: Metrics that summarize the loss value.
             name: The name of the task, which prefixes its metrics.
             **kwargs: As of `tf.keras.layers.Layer`. The default dtype is float32 even
                 under a mixed-precision policy: half precision would overflow.

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.augmentation import SequenceAugmentation
+from tfrs_barlow.layers.augmentation.base import SequenceAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
     fold_in,
     random_choices,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.orders import in_xla, ranks
+from tfrs_barlow.layers.augmentation.row_ops import in_xla, ranks
 
 _PHILOX = 1
 _BLOCKS = 2**40

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy.typing as npt
 
-from tfrs_barlow.layers.augmentation.augmentation import SequenceAugmentation
+from tfrs_barlow.layers.augmentation.base import SequenceAugmentation
 from tfrs_barlow.layers.augmentation.composition import ByLength, RandomChoice
 from tfrs_barlow.layers.augmentation.random_crop import RandomCrop
 from tfrs_barlow.layers.augmentation.random_drop import RandomDrop
@@ -31,7 +31,7 @@ Preset = Literal["barlow_twins", "cl4srec", "coserec", "ticoserec"]
 def preset_views(
     preset: Preset,
     *,
-    neighbours: npt.ArrayLike | None = None,
+    neighbors: npt.ArrayLike | None = None,
     item_tables: Mapping[str, npt.ArrayLike] | None = None,
     time_column: str = "timestamp",
     **kwargs: Any,
@@ -66,31 +66,31 @@ def preset_views(
 
     Args:
         preset: One of the names above.
-        neighbours: `[vocabulary size, k]`: see `RandomSubstitute`. For `"coserec"` and
+        neighbors: `[vocabulary size, k]`: see `RandomSubstitute`. For `"coserec"` and
             `"ticoserec"`.
         item_tables: By column, its values by item id: see `RandomSubstitute`.
         time_column: The column of times. For `"ticoserec"`.
         **kwargs: As of `TwoViews`.
 
     Raises:
-        ValueError: If the name is unknown, or the preset needs `neighbours`.
+        ValueError: If the name is unknown, or the preset needs `neighbors`.
     """
     if preset == "barlow_twins":
         return TwoViews(RandomDrop(0.5), **kwargs)
     if preset == "cl4srec":
         return TwoViews(_cl4srec(), **kwargs)
-    if preset not in _WITH_NEIGHBOURS:
+    if preset not in _WITH_NEIGHBORS:
         raise ValueError(
             f"preset must be one of {get_args(Preset)}, but it is {preset!r}."
         )
-    if neighbours is None:
+    if neighbors is None:
         raise ValueError(
-            f"The preset {preset!r} needs neighbours: a table of similar items, such "
-            "as tfrs_barlow.data.cooccurrence_neighbours returns."
+            f"The preset {preset!r} needs neighbors: a table of similar items, such "
+            "as tfrs_barlow.data.cooccurrence_neighbors returns."
         )
     # Of short sequences too at least one item is replaced, or gets a new one beside it.
-    similar = {"neighbours": neighbours, "item_tables": item_tables, "at_least": 1}
-    return TwoViews(_WITH_NEIGHBOURS[preset](similar, time_column), **kwargs)
+    similar = {"neighbors": neighbors, "item_tables": item_tables, "at_least": 1}
+    return TwoViews(_WITH_NEIGHBORS[preset](similar, time_column), **kwargs)
 
 
 def _cl4srec() -> SequenceAugmentation:
@@ -138,7 +138,7 @@ def _by_length(
     )
 
 
-_WITH_NEIGHBOURS: dict[str, Callable[[dict[str, Any], str], SequenceAugmentation]] = {
+_WITH_NEIGHBORS: dict[str, Callable[[dict[str, Any], str], SequenceAugmentation]] = {
     "coserec": _coserec,
     "ticoserec": _ticoserec,
 }

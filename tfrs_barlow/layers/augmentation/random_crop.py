@@ -6,15 +6,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.arguments import whole
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
+from tfrs_barlow._checks import whole
+from tfrs_barlow.layers.augmentation.base import RatedAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
     most_counts,
     random_counts,
     random_starts,
     split,
 )
-from tfrs_barlow.layers.augmentation.orders import in_xla
+from tfrs_barlow.layers.augmentation.row_ops import in_xla
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 
 

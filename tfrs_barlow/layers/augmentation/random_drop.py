@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
+from tfrs_barlow.layers.augmentation.base import RatedAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
     random_counts,
     random_positions,

@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.data.vocabulary import MASK_ID
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation, plain
+from tfrs_barlow.ids import MASK_ID
+from tfrs_barlow.layers.augmentation.base import RatedAugmentation, plain
 from tfrs_barlow.layers.augmentation.draws import (
     random_counts,
     random_positions,

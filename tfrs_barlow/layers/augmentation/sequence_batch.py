@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow.data.vocabulary import PADDING_ID
-from tfrs_barlow.layers.augmentation.orders import (
+from tfrs_barlow.ids import PADDING_ID
+from tfrs_barlow.layers.augmentation.row_ops import (
     inverse_permutations,
     running_counts,
 )

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow.data.vocabulary import PADDING_ID
-from tfrs_barlow.layers.arguments import whole
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation, plain
+from tfrs_barlow._checks import whole
+from tfrs_barlow.ids import PADDING_ID
+from tfrs_barlow.layers.augmentation.base import RatedAugmentation, plain
 from tfrs_barlow.layers.augmentation.draws import (
     most_counts,
     random_counts,
@@ -20,7 +20,7 @@ from tfrs_barlow.layers.augmentation.draws import (
     split,
     spread_choices,
 )
-from tfrs_barlow.layers.augmentation.orders import arrivals, running_counts
+from tfrs_barlow.layers.augmentation.row_ops import arrivals, running_counts
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch, look_up
 
 
@@ -30,7 +30,7 @@ class _SimilarItems(RatedAugmentation):
     def __init__(
         self,
         rate: float,
-        neighbours: npt.ArrayLike,
+        neighbors: npt.ArrayLike,
         *,
         item_tables: Mapping[str, npt.ArrayLike] | None = None,
         at_least: int = 0,
@@ -41,9 +41,9 @@ class _SimilarItems(RatedAugmentation):
 
         Args:
             rate: The share of the positions, in [0, 1].
-            neighbours: `[vocabulary size, k]`, integers: the items similar to each id,
+            neighbors: `[vocabulary size, k]`, integers: the items similar to each id,
                 `PADDING_ID` where there are fewer than k; such as
-                `tfrsb.data.cooccurrence_neighbours` returns.
+                `tfrsb.data.cooccurrence_neighbors` returns.
             item_tables: By column, its values by item id, `[vocabulary size, ...]`: so
                 an item that comes in brings its own category. Columns without a table
                 take the value of the position.
@@ -53,22 +53,22 @@ class _SimilarItems(RatedAugmentation):
             **kwargs: As of `SequenceAugmentation`.
 
         Raises:
-            ValueError: If `rate` is outside [0, 1], `neighbours` is not a table of
+            ValueError: If `rate` is outside [0, 1], `neighbors` is not a table of
                 ids, a table does not have a row for each id, or `at_least` is negative.
         """
         super().__init__(rate, name=name, **kwargs)
         self.at_least = whole("at_least", at_least)
         if at_least < 0:
             raise ValueError(f"at_least must be at least 0, but it is {at_least}.")
-        self.neighbours = _validated_neighbours(np.asarray(neighbours))
+        self.neighbors = _validated_neighbors(np.asarray(neighbors))
         self.item_tables = {
             column: plain(table) for column, table in (item_tables or {}).items()
         }
         for column, table in self.item_tables.items():
-            if table.ndim < 1 or len(table) != len(self.neighbours):
+            if table.ndim < 1 or len(table) != len(self.neighbors):
                 raise ValueError(
                     f"item_tables[{column!r}] must have a row for each of the "
-                    f"{len(self.neighbours)} ids, but its shape is {table.shape}."
+                    f"{len(self.neighbors)} ids, but its shape is {table.shape}."
                 )
 
     def _draw(
@@ -76,7 +76,7 @@ class _SimilarItems(RatedAugmentation):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns which positions are drawn, and a similar item for every position.
 
-        A position whose item has no neighbour is not drawn.
+        A position whose item has no neighbor is not drawn.
         """
         count_seed, position_seed = split(seed, 2)
         counts = random_counts(self.rate, batch.lengths, count_seed)
@@ -84,7 +84,7 @@ class _SimilarItems(RatedAugmentation):
         keys = random_keys(batch.lengths, batch.width, position_seed)
         drawn = self._drawn(batch, counts, keys)
         # One draw does for both: by its size it decides on the positions, by what
-        # `spread_choices` makes of it on the neighbours.
+        # `spread_choices` makes of it on the neighbors.
         similar = self._similar(batch, keys)
         return drawn & (similar != PADDING_ID), similar
 
@@ -95,30 +95,30 @@ class _SimilarItems(RatedAugmentation):
         return smallest(keys, counts, batch.lengths)
 
     def _similar(self, batch: SequenceBatch, keys: tf.Tensor) -> tf.Tensor:
-        """Returns for each item one of its neighbours, `PADDING_ID` if it has none."""
-        size, k = self.neighbours.shape
+        """Returns for each item one of its neighbors, `PADDING_ID` if it has none."""
+        size, k = self.neighbors.shape
         # All ids beyond the table share one row more, in which there is nothing.
-        neighbours = np.append(self.neighbours, np.full([1, k], PADDING_ID), axis=0)
+        neighbors = np.append(self.neighbors, np.full([1, k], PADDING_ID), axis=0)
         row = batch.item_ids
-        if row.dtype.max < self.neighbours.max():
+        if row.dtype.max < self.neighbors.max():
             raise ValueError(
-                f"neighbours holds ids up to {self.neighbours.max()}, but the item ids "
+                f"neighbors holds ids up to {self.neighbors.max()}, but the item ids "
                 f"are {row.dtype.name}, which ends at {row.dtype.max}."
             )
         if row.dtype.max > size:  # Else the dtype does not know the number.
             row = tf.minimum(row, size)
         row = tf.cast(row, tf.int32)
-        number = _number_of_neighbours(neighbours, row)
+        number = _number_of_neighbors(neighbors, row)
         choice = spread_choices(keys, number, k)
         # One look-up in the flat table takes half the time of one by row and column.
-        flat = neighbours.astype(np.int32).ravel()
+        flat = neighbors.astype(np.int32).ravel()
         return look_up(flat, row * k + choice)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs to make the same layer."""
         return {
             **super().get_config(),
-            "neighbours": self.neighbours.tolist(),
+            "neighbors": self.neighbors.tolist(),
             "at_least": self.at_least,
             "item_tables": {
                 column: table.tolist() for column, table in self.item_tables.items()
@@ -131,11 +131,11 @@ class RandomSubstitute(_SimilarItems):
     """Replaces a share of each sequence's items by similar ones.
 
     Of n items, `rate * n` are replaced, rounded up or down at random so that the mean
-    is exact; those without a neighbour stay.
+    is exact; those without a neighbor stay.
 
     Example:
-        >>> neighbours = [[0], [0], [0], [4], [3]]  # 3 and 4 are alike.
-        >>> substitute = tfrsb.layers.RandomSubstitute(0.5, neighbours, seed=1)
+        >>> neighbors = [[0], [0], [0], [4], [3]]  # 3 and 4 are alike.
+        >>> substitute = tfrsb.layers.RandomSubstitute(0.5, neighbors, seed=1)
         >>> view = substitute(tf.constant([[3, 3, 3, 3, 0]]), training=True)
         >>> sorted(view.numpy()[0].tolist())
         [0, 3, 3, 4, 4]
@@ -160,11 +160,11 @@ class RandomInsert(_SimilarItems):
     the item it is put before, so that times stay sorted.
 
     Of n positions, `rate * n` are drawn, rounded up or down at random so that the mean
-    is exact; before an item without a neighbour nothing is inserted.
+    is exact; before an item without a neighbor nothing is inserted.
 
     Example:
-        >>> neighbours = [[0], [0], [0], [4], [3]]  # 3 and 4 are alike.
-        >>> insert = tfrsb.layers.RandomInsert(1.0, neighbours)
+        >>> neighbors = [[0], [0], [0], [4], [3]]  # 3 and 4 are alike.
+        >>> insert = tfrsb.layers.RandomInsert(1.0, neighbors)
         >>> insert(tf.ragged.constant([[3, 3, 4]]), training=True)
         <tf.RaggedTensor [[4, 3, 4, 3, 3, 4]]>
 
@@ -233,30 +233,30 @@ class RandomInsert(_SimilarItems):
         return tf.maximum(here, beside - olds)
 
 
-def _number_of_neighbours(
-    neighbours: npt.NDArray[np.integer], row: tf.Tensor
+def _number_of_neighbors(
+    neighbors: npt.NDArray[np.integer], row: tf.Tensor
 ) -> int | tf.Tensor:
-    """Returns how many neighbours to choose from; 1 or more where there is none."""
-    k = neighbours.shape[1]
-    numbers = (neighbours != PADDING_ID).sum(axis=1, dtype=np.int32)
+    """Returns how many neighbors to choose from; 1 or more where there is none."""
+    k = neighbors.shape[1]
+    numbers = (neighbors != PADDING_ID).sum(axis=1, dtype=np.int32)
     if np.isin(numbers, [0, k]).all():
         # Nothing to look up in a full table, as most are.
         return k
     return look_up(np.maximum(numbers, 1), row)
 
 
-def _validated_neighbours(neighbours: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    if neighbours.ndim != 2 or not np.issubdtype(neighbours.dtype, np.integer):
+def _validated_neighbors(neighbors: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    if neighbors.ndim != 2 or not np.issubdtype(neighbors.dtype, np.integer):
         raise ValueError(
-            "neighbours must be integers of shape [vocabulary size, k], but they are "
-            f"{neighbours.dtype} of shape {neighbours.shape}."
+            "neighbors must be integers of shape [vocabulary size, k], but they are "
+            f"{neighbors.dtype} of shape {neighbors.shape}."
         )
-    size = len(neighbours)
-    if neighbours.size == 0 or neighbours.min() < 0 or neighbours.max() >= size:
+    size = len(neighbors)
+    if neighbors.size == 0 or neighbors.min() < 0 or neighbors.max() >= size:
         raise ValueError(
-            f"neighbours must be ids below their number of rows, {size}, and at least "
+            f"neighbors must be ids below their number of rows, {size}, and at least "
             "one column of them."
         )
-    # A neighbour is drawn by its number, so the gaps must come last.
-    order = np.argsort(neighbours == PADDING_ID, axis=1, kind="stable")
-    return np.take_along_axis(neighbours, order, axis=1).astype(np.int32)
+    # A neighbor is drawn by its number, so the gaps must come last.
+    order = np.argsort(neighbors == PADDING_ID, axis=1, kind="stable")
+    return np.take_along_axis(neighbors, order, axis=1).astype(np.int32)

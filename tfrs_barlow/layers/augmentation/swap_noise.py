@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
+from tfrs_barlow.layers.augmentation.base import RatedAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
     random_counts,
     random_integers,

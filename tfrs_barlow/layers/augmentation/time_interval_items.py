@@ -9,8 +9,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_barlow.layers.augmentation.draws import KEY_SPAN, random_keys
-from tfrs_barlow.layers.augmentation.orders import ranks
 from tfrs_barlow.layers.augmentation.random_mask import RandomMask
+from tfrs_barlow.layers.augmentation.row_ops import ranks
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 from tfrs_barlow.layers.augmentation.similar_items import RandomInsert, RandomSubstitute
 from tfrs_barlow.layers.augmentation.time_intervals import (
@@ -102,14 +102,14 @@ class TimeIntervalSubstitute(TimeIntervalAugmentation, RandomSubstitute):
     """Replaces the items closest to the next in time by similar ones.
 
     Of n items, `rate * n` are replaced, rounded up or down at random so that the mean
-    is exact; those without a neighbour stay. They are those with the smallest (or
+    is exact; those without a neighbor stay. They are those with the smallest (or
     largest) time until the next item, where the last item, which has none after it,
     counts like the one before. Which of equal ones is random, as is which of its
-    neighbours comes in.
+    neighbors comes in.
 
     Example:
-        >>> neighbours = [[0], [0], [0], [4], [3]]  # 3 and 4 are alike.
-        >>> substitute = tfrsb.layers.TimeIntervalSubstitute(0.4, neighbours)
+        >>> neighbors = [[0], [0], [0], [4], [3]]  # 3 and 4 are alike.
+        >>> substitute = tfrsb.layers.TimeIntervalSubstitute(0.4, neighbors)
         >>> history = {
         ...     "item_id": tf.constant([[3, 3, 3, 3, 3]]),
         ...     "timestamp": tf.constant([[0, 500, 510, 530, 900]]),
@@ -126,7 +126,7 @@ class TimeIntervalSubstitute(TimeIntervalAugmentation, RandomSubstitute):
     def __init__(
         self,
         rate: float,
-        neighbours: npt.ArrayLike,
+        neighbors: npt.ArrayLike,
         *,
         item_tables: Mapping[str, npt.ArrayLike] | None = None,
         prefer: Preference = "minimum",
@@ -138,7 +138,7 @@ class TimeIntervalSubstitute(TimeIntervalAugmentation, RandomSubstitute):
 
         Args:
             rate: The share of the items to replace, in [0, 1].
-            neighbours: `[vocabulary size, k]`, integers: the items similar to each id:
+            neighbors: `[vocabulary size, k]`, integers: the items similar to each id:
                 see `RandomSubstitute`.
             item_tables: By column, its values by item id, `[vocabulary size, ...]`.
                 Columns without a table, such as the times, stay as they are.
@@ -150,12 +150,12 @@ class TimeIntervalSubstitute(TimeIntervalAugmentation, RandomSubstitute):
             **kwargs: As of `RandomSubstitute`.
 
         Raises:
-            ValueError: If `rate` is outside [0, 1], `prefer` is unknown, `neighbours`
+            ValueError: If `rate` is outside [0, 1], `prefer` is unknown, `neighbors`
                 is not a table of ids, or a table does not have a row for each id.
         """
         super().__init__(
             rate,
-            neighbours=neighbours,
+            neighbors=neighbors,
             item_tables=item_tables,
             prefer=prefer,
             time_column=time_column,
@@ -177,17 +177,17 @@ class TimeIntervalInsert(TimeIntervalAugmentation, RandomInsert):
     Into each of the largest (or smallest) intervals goes one item, like the item at its
     start, with the time half-way to the item at its end (rounded down if times are
     integers): so times stay sorted. Which of equal intervals is random, as is which
-    neighbour comes in.
+    neighbor comes in.
 
     Of n items, `rate * n` get one after them, rounded up or down at random so that the
     mean is exact, but at most n - 1, all intervals that there are; after an item
-    without a neighbour nothing is inserted. The sequence grows: a ragged one by as many
+    without a neighbor nothing is inserted. The sequence grows: a ragged one by as many
     items; a dense one keeps its width, and loses its oldest items where they no longer
     fit.
 
     Example:
-        >>> neighbours = [[0], [0], [0], [4], [3]]  # 3 and 4 are alike.
-        >>> insert = tfrsb.layers.TimeIntervalInsert(0.5, neighbours)
+        >>> neighbors = [[0], [0], [0], [4], [3]]  # 3 and 4 are alike.
+        >>> insert = tfrsb.layers.TimeIntervalInsert(0.5, neighbors)
         >>> history = {
         ...     "item_id": tf.ragged.constant([[3, 3, 3, 4]]),
         ...     "timestamp": tf.ragged.constant([[0, 500, 510, 900]]),
@@ -208,7 +208,7 @@ class TimeIntervalInsert(TimeIntervalAugmentation, RandomInsert):
     def __init__(
         self,
         rate: float,
-        neighbours: npt.ArrayLike,
+        neighbors: npt.ArrayLike,
         *,
         item_tables: Mapping[str, npt.ArrayLike] | None = None,
         prefer: Preference = "maximum",
@@ -220,7 +220,7 @@ class TimeIntervalInsert(TimeIntervalAugmentation, RandomInsert):
 
         Args:
             rate: How many items to insert, as a share of those there are, in [0, 1].
-            neighbours: `[vocabulary size, k]`, integers: the items similar to each id:
+            neighbors: `[vocabulary size, k]`, integers: the items similar to each id:
                 see `RandomInsert`.
             item_tables: By column, its values by item id, `[vocabulary size, ...]`.
                 Columns without a table, other than the times, take the value of the
@@ -232,12 +232,12 @@ class TimeIntervalInsert(TimeIntervalAugmentation, RandomInsert):
             **kwargs: As of `RandomInsert`.
 
         Raises:
-            ValueError: If `rate` is outside [0, 1], `prefer` is unknown, `neighbours`
+            ValueError: If `rate` is outside [0, 1], `prefer` is unknown, `neighbors`
                 is not a table of ids, or a table does not have a row for each id.
         """
         super().__init__(
             rate,
-            neighbours=neighbours,
+            neighbors=neighbors,
             item_tables=item_tables,
             prefer=prefer,
             time_column=time_column,

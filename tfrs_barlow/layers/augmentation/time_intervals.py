@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.augmentation import RatedAugmentation
+from tfrs_barlow.layers.augmentation.base import RatedAugmentation
 from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 
 Preference = Literal["minimum", "maximum"]

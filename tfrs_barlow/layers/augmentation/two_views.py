@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.augmentation.augmentation import (
+from tfrs_barlow.layers.augmentation.base import (
     RandomSequenceLayer,
     SequenceAugmentation,
 )
@@ -28,7 +28,7 @@ class TwoViews(RandomSequenceLayer):
 
     In training only: otherwise both views are the inputs themselves.
 
-    Twins from which nothing can be learnt, views that came out the same, are counted:
+    Twins from which nothing can be learned, views that came out the same, are counted:
     their share is the layer's metric `identical_views`, which `fit` shows after the
     layer's name. (Not where `seed` is passed to the call, which then has no effect but
     its result.)

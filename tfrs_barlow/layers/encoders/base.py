@@ -8,12 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.data.vocabulary import (
+from tfrs_barlow._checks import checked_integer, checked_rate
+from tfrs_barlow.ids import (
     FIRST_ITEM_ID,
     OUT_OF_VOCABULARY_ID,
     PADDING_ID,
 )
-from tfrs_barlow.layers.arguments import checked_integer, checked_rate
+from tfrs_barlow.layers._build import build_layer
 from tfrs_barlow.layers.encoders.hashed_embedding import HashedEmbedding
 from tfrs_barlow.layers.encoders.item_embedding import ItemEmbedding
 from tfrs_barlow.layers.encoders.pooling import (
@@ -48,7 +49,7 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
 
     A subclass builds its layers in `build`, names the width of its states in
     `state_dim`, and computes them in `encode`. The embedding is then one linear map of
-    the pooled states. `MeanPoolingEncoder` is the smallest example.
+    the pooled states. `ItemPoolingEncoder` is the smallest example.
 
     Attributes:
         item_embedding: The `tf.keras.layers.Embedding` or, given `hash_buckets`, the
@@ -347,16 +348,6 @@ class SequenceEncoder(tf.keras.layers.Layer, abc.ABC):
         return tf.where(known, ids, OUT_OF_VOCABULARY_ID)
 
 
-def build_layer(layer: tf.keras.layers.Layer, input_shape: Any) -> None:
-    """Builds `layer` under its name, as its first call would.
-
-    A checkpoint restores only weights that exist. Hence an encoder creates them all in
-    `build`, rather than some in its first call.
-    """
-    with tf.name_scope(layer.name):
-        layer.build(tf.TensorShape(input_shape))
-
-
 def _checked_mask(
     mask: Any, inputs: tf.Tensor | tf.RaggedTensor
 ) -> tf.Tensor | tf.RaggedTensor | None:
@@ -398,7 +389,7 @@ def _compact(values: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Moves the real positions of every row to its front, in their order.
 
     So no encoder ever meets padding before or between items: a convolution sees true
-    neighbours, a position is a count of items, and a GRU may use cuDNN.
+    neighbors, a position is a count of items, and a GRU may use cuDNN.
 
     Args:
         values: Values of shape [batch, length, ...].

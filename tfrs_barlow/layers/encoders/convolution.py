@@ -6,15 +6,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.arguments import checked_integer
-from tfrs_barlow.layers.encoders.base import SequenceEncoder, build_layer
+from tfrs_barlow._checks import checked_integer
+from tfrs_barlow.layers._build import build_layer
+from tfrs_barlow.layers.encoders.base import SequenceEncoder
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
 class ConvolutionEncoder(SequenceEncoder):
     """Encodes a sequence by convolutions over time, each with ReLU and a shortcut.
 
-    A state sees `num_layers * (kernel_size - 1)` neighbours of its item; the order of
+    A state sees `num_layers * (kernel_size - 1)` neighbors of its item; the order of
     items further apart is lost in the pooling. Beyond the ends of a sequence stand
     zeros. A layer has a shortcut if its input is as wide as its output: the first one
     only if `embedding_dim` equals `filters`.

@@ -6,8 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.arguments import checked_integer
-from tfrs_barlow.layers.encoders.base import SequenceEncoder, build_layer
+from tfrs_barlow._checks import checked_integer
+from tfrs_barlow.layers._build import build_layer
+from tfrs_barlow.layers.encoders.base import SequenceEncoder
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_barlow.data.vocabulary import FIRST_ITEM_ID
-from tfrs_barlow.layers.arguments import checked_integer
+from tfrs_barlow._checks import checked_integer
+from tfrs_barlow.ids import FIRST_ITEM_ID
 
 # A prime above all ids, whose products fit into 64 bits.
 _PRIME = 2**31 - 1

@@ -29,8 +29,10 @@ class TableMemory:
         update: What is held while rows are made or moved.
 
     Example:
-        >>> encoder = tfrsb.layers.MeanPoolingEncoder(
-        ...     vocabulary_size=10_000_003, hash_buckets=1_000_000
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(
+        ...     vocabulary_size=10_000_003,
+        ...     hash_buckets=1_000_000,
+        ...     pooling="mean",
         ... )
         >>> print(encoder.item_table_memory())
         1,000,000 x 32 with adam: 0.98 GiB (table 0.12, slots 0.24, gradient 0.02,

@@ -6,8 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.layers.arguments import checked_integer
-from tfrs_barlow.layers.encoders.base import SequenceEncoder, build_layer
+from tfrs_barlow._checks import checked_integer
+from tfrs_barlow.layers._build import build_layer
+from tfrs_barlow.layers.encoders.base import SequenceEncoder
 
 # Keras' own epsilon of 1e-3 would outweigh the variance of fresh item embeddings,
 # 8e-4. Below 1e-5 Keras leaves its fused kernel, a third faster.

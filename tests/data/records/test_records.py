@@ -1,0 +1,396 @@
+"""Written sequences: what comes back is what was written, or an error says what not."""
+
+import itertools
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_barlow.data import (
+    MalformedFileError,
+    UserSequences,
+    Vocabulary,
+    load_sequences,
+    read_sequences,
+    training_batches,
+    verify_sequences,
+    write_sequences,
+)
+from tfrs_barlow.data.records import reading as record_reading
+
+VOCABULARY = Vocabulary(range(100))
+
+
+def make_sequences(lengths, users=None):
+    """User u has the items 10 u + 3, 10 u + 4, ...: an item tells its place."""
+    items = [10 * user + 3 + np.arange(n) for user, n in enumerate(lengths)]
+    return UserSequences(
+        user_ids=np.arange(len(lengths)) * 7 if users is None else users,
+        item_ids=np.concatenate(items).astype(np.int32),
+        timestamps=np.concatenate([np.arange(n) - 2 for n in lengths]).astype(np.int64),
+        row_splits=np.cumsum([0, *lengths]),
+    )
+
+
+SEQUENCES = make_sequences([5, 1, 2, 8, 0, 3, 9, 1, 4])
+TRAINABLE = [0, 2, 3, 5, 6, 8]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_sequences(SEQUENCES, tmp_path / "it", vocabulary=VOCABULARY, shards=3)
+    return tmp_path / "it"
+
+
+@pytest.fixture
+def in_small_pieces(monkeypatch):
+    """Makes even a small folder one of many blocks and pools."""
+    monkeypatch.setattr(record_reading, "_RECORDS_PER_BLOCK", 2)
+    monkeypatch.setattr(record_reading, "_RECORDS_SHUFFLED", 4)
+    monkeypatch.setattr(record_reading, "_SHARDS_AT_ONCE", 2)
+
+
+def assert_equal_sequences(ours, expected):
+    for name in ("user_ids", "item_ids", "timestamps", "row_splits"):
+        column = getattr(ours, name)
+        assert column.dtype == getattr(expected, name).dtype
+        np.testing.assert_array_equal(column, getattr(expected, name))
+
+
+def damage(path, place=-20):
+    """Changes one bit, and no length."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def names_in(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def take(dataset, count):
+    return list(itertools.islice(dataset, count))
+
+
+def rows(history):
+    """The histories of a batch of any layout, as lists."""
+    return [[i for i in row if i] for row in tf.RaggedTensor.to_list(ragged(history))]
+
+
+def ragged(history):
+    if isinstance(history, tf.RaggedTensor):
+        return history
+    return tf.RaggedTensor.from_tensor(history, ragged_rank=1)
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("shards", [None, 1, 4, 9])
+    def test_whole_folders(self, shards, tmp_path, in_small_pieces):
+        write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY, shards=shards)
+        ours, vocabulary = load_sequences(tmp_path)
+        assert_equal_sequences(ours, SEQUENCES)
+        assert vocabulary == VOCABULARY
+        assert len(list(tmp_path.glob("*.tfrecord"))) == (shards or 1)
+
+    def test_strings(self, tmp_path):
+        users = np.array(["zoë", "", "a\nb", "007"], object)
+        sequences = make_sequences([2, 0, 1, 3], users)
+        names = Vocabulary([f"item\n{n}é" for n in range(40)])
+        write_sequences(sequences, tmp_path, vocabulary=names)
+        ours, vocabulary = load_sequences(tmp_path)
+        assert_equal_sequences(ours, sequences)
+        assert vocabulary == names
+
+    def test_extremes(self, tmp_path):
+        sequences = UserSequences(
+            np.array([-(2**63), 2**63 - 1]),
+            np.array([2, 102], np.int32),
+            np.array([-(2**63), 2**63 - 1]),
+            np.array([0, 2, 2]),
+        )
+        write_sequences(sequences, tmp_path, vocabulary=VOCABULARY)
+        assert_equal_sequences(load_sequences(tmp_path)[0], sequences)
+
+    def test_equal_sequences_make_equal_files(self, folder, tmp_path):
+        write_sequences(SEQUENCES, tmp_path / "b", vocabulary=VOCABULARY, shards=3)
+        for file in folder.iterdir():
+            assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+    def test_the_schema_that_the_documentation_names(self, folder):
+        shard = folder / "sequences-00000-of-00003.tfrecord"
+        examples = [
+            tf.train.Example.FromString(record.numpy())
+            for record in tf.data.TFRecordDataset(str(shard))
+        ]
+        # The user with one event is last of the three.
+        features = [dict(example.features.feature) for example in examples]
+        assert [f["row"].int64_list.value[0] for f in features] == [0, 2, 1]
+        assert [f["user_id"].int64_list.value[0] for f in features] == [0, 14, 7]
+        assert features[1]["item_id"].int64_list.value == [23, 24]
+        assert features[1]["timestamp"].int64_list.value == [-2, -1]
+        assert set(features[0]) == {"user_id", "row", "item_id", "timestamp"}
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert (manifest["users"], manifest["events"]) == (9, 33)
+        assert json.loads((folder / "vocabulary.json").read_text()) == list(range(100))
+
+
+class TestReadSequences:
+    def test_every_user_once_with_all_columns(self, folder):
+        batches = list(read_sequences(folder, batch_size=4))
+        assert [len(batch["user_id"]) for batch in batches] == [4, 4, 1]
+        found = {}
+        for batch in batches:
+            columns = [batch[name] for name in ("row", "user_id")]
+            columns += [batch[name].to_list() for name in ("item_id", "timestamp")]
+            for row, *rest in zip(*columns, strict=True):
+                found[int(row)] = (int(rest[0]), *rest[1:])
+        assert found == {
+            row: (
+                row * 7,
+                (10 * row + 3 + np.arange(n)).tolist(),
+                (np.arange(n) - 2).tolist(),
+            )
+            for row, n in enumerate(SEQUENCES.lengths)
+        }
+
+    def test_the_most_recent_events(self, folder):
+        batch = next(iter(read_sequences(folder, batch_size=2, length=2)))
+        assert batch["item_id"].to_list() == [[6, 7], [23, 24]]
+        assert batch["timestamp"].to_list() == [[1, 2], [-2, -1]]
+        assert batch["item_id"].dtype == tf.int32
+
+    @pytest.mark.parametrize("argument", ["batch_size", "length"])
+    def test_bad_arguments_are_named(self, argument, folder):
+        with pytest.raises(ValueError, match=f"{argument} must be at least 1"):
+            read_sequences(folder, **{"batch_size": 2, argument: 0})
+
+
+@pytest.mark.parametrize("layout", ["padded", "bucketed", "ragged"])
+class TestTrainingBatches:
+    def test_a_history_is_what_came_right_before_its_label(self, layout, folder):
+        batches = training_batches(folder, batch_size=7, length=3, layout=layout)
+        for batch in take(batches, 20):
+            for history, label in zip(
+                rows(batch["history"]), batch["label"].numpy(), strict=True
+            ):
+                start = max((label - 3) // 10 * 10 + 3, label - 3)
+                assert history == list(range(start, label))
+                assert history
+
+    def test_an_epoch_visits_every_trainable_user_once(
+        self, layout, folder, in_small_pieces
+    ):
+        # Batches of four of six users; sixteen batches are sorted together.
+        batches = training_batches(folder, batch_size=4, length=3, layout=layout)
+        users = np.concatenate([(b["label"] - 3) // 10 for b in take(batches, 96)])
+        if layout == "bucketed":
+            _, counts = np.unique(users, return_counts=True)
+            assert counts.tolist() == [64] * 6
+        else:
+            epochs = users.reshape(-1, 6)
+            assert (np.sort(epochs, axis=1) == TRAINABLE).all()
+            assert len(np.unique(epochs, axis=0)) > 20, "Each has its own order."
+            # No user is bound to a place, though the files have an order.
+            assert all(len(set(place)) == 6 for place in epochs.T)
+
+    def test_goes_on_at_the_step_that_a_variable_holds(
+        self, layout, folder, in_small_pieces
+    ):
+        step = tf.Variable(0, dtype=tf.int64)
+        batches = training_batches(
+            folder, batch_size=4, length=3, layout=layout, seed=5, first_step=step
+        )
+        whole_run = take(batches, 24)
+        for first in (2, 16, 21):
+            step.assign(first)
+            tf.random.set_seed(first)  # Which must not matter.
+            for batch, expected in zip(
+                take(batches, 3), whole_run[first : first + 3], strict=True
+            ):
+                assert rows(batch["history"]) == rows(expected["history"])
+                np.testing.assert_array_equal(batch["label"], expected["label"])
+
+    def test_seeds_differ(self, layout, folder):
+        one, other = (
+            training_batches(folder, batch_size=8, length=3, layout=layout, seed=seed)
+            for seed in (1, 2)
+        )
+        labels = [
+            [batch["label"].numpy() for batch in take(b, 5)] for b in (one, other)
+        ]
+        assert not np.array_equal(*labels)
+
+    def test_a_damaged_file_is_named_while_it_is_read(self, layout, folder):
+        damage(folder / "sequences-00001-of-00003.tfrecord", place=30)
+        batches = training_batches(folder, batch_size=4, length=3, layout=layout)
+        with pytest.raises(
+            tf.errors.InvalidArgumentError,
+            match=r"sequences-00001-of-00003.tfrecord is damaged: only 0 of 2 records",
+        ):
+            take(batches, 10)
+
+
+class TestDamage:
+    def test_of_a_record(self, folder):
+        name = "sequences-00002-of-00003.tfrecord"
+        verify_sequences(folder)
+        damage(folder / name)
+        with pytest.raises(MalformedFileError, match=f"written: {name} has changed"):
+            verify_sequences(folder)
+        with pytest.raises(MalformedFileError, match=f"{name} is damaged: only 2 of 3"):
+            load_sequences(folder)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} is damaged"):
+            list(read_sequences(folder, batch_size=2))
+
+    @pytest.mark.parametrize(
+        "read",
+        [
+            load_sequences,
+            verify_sequences,
+            lambda path: read_sequences(path, batch_size=2),
+            lambda path: training_batches(path, batch_size=2, length=3),
+        ],
+    )
+    def test_of_lengths(self, read, folder):
+        first, second, third = sorted(folder.glob("*.tfrecord"))
+        # At the end of a record: TensorFlow alone would not notice.
+        second.write_bytes(b"")
+        third.write_bytes(third.read_bytes() + b"more")
+        first.unlink()
+        with pytest.raises(MalformedFileError) as error:
+            read(folder)
+        message = str(error.value)
+        assert f"{first.name} is missing, {second.name} has 0 bytes instead" in message
+        assert f"{third.name} has" in message
+
+    def test_of_the_vocabulary(self, folder):
+        path = folder / "vocabulary.json"
+        path.write_text(path.read_text().replace("17", "71"))
+        for read in (verify_sequences, load_sequences):
+            with pytest.raises(
+                MalformedFileError, match=r"vocabulary.json has changed"
+            ):
+                read(folder)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ('"format": 1', '"format": 2', "format 1, but it has 2: another version"),
+            ('"format"', '"form"', "cannot be read: KeyError"),
+            ('"shards"', '"parts"', "cannot be read: KeyError"),
+            ('"sha256"', '"md5"', "cannot be read: TypeError"),
+            ('"name": "', '"name": "../', "cannot be read: .*no name of a shard"),
+            ('"user_type": "int64"', '"user_type": "half"', "no type of users"),
+            ("{", "", "cannot be read: JSONDecodeError"),
+        ],
+    )
+    def test_of_the_manifest(self, old, new, message, folder):
+        path = folder / "manifest.json"
+        path.write_text(path.read_text().replace(old, new))
+        with pytest.raises(MalformedFileError, match=f"{path}.*{message}"):
+            load_sequences(folder)
+
+
+class TestUnfinishedWrites:
+    def test_a_full_disk(self, tmp_path):
+        sequences = make_sequences([9] * 40)
+        bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Each shard takes less, the vocabulary takes more.
+        names = Vocabulary([f"{n:0100}" for n in range(1000)])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, bounds[1]))
+        try:
+            with pytest.raises(OSError, match=r"vocabulary.json could not be written"):
+                write_sequences(sequences, tmp_path, vocabulary=names, shards=2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
+        shards = [f"sequences-0000{n}-of-00002.tfrecord" for n in range(2)]
+        assert names_in(tmp_path) == shards
+        with pytest.raises(MalformedFileError, match="but 2 complete shards"):
+            load_sequences(tmp_path)
+
+    def test_a_disk_that_is_full_within_a_shard(self, tmp_path):
+        bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, bounds[1]))
+        try:
+            with pytest.raises(OSError, match=r"00000-of-00001.* could not be written"):
+                write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
+        assert names_in(tmp_path) == []
+
+    @pytest.mark.slow
+    def test_a_kill(self, tmp_path):
+        script = (
+            "import sys, numpy as np, tfrs_barlow as tfrsb\n"
+            "log = tfrsb.data.generate_synthetic_log(num_users=500)\n"
+            "sequences, vocabulary = tfrsb.data.build_sequences(log)\n"
+            "sequences = sequences.select(np.tile(np.arange(500), 400))\n"
+            "tfrsb.data.write_sequences(\n"
+            "    sequences, sys.argv[1], vocabulary=vocabulary, shards=400)\n"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path],
+            env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
+        )
+        first = tmp_path / "sequences-00000-of-00400.tfrecord"
+        while not first.exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with pytest.raises(MalformedFileError, match="writing was interrupted"):
+            training_batches(tmp_path, batch_size=2, length=3)
+        # What has its name is complete.
+        for file in tmp_path.glob("*.tfrecord"):
+            assert sum(1 for _ in tf.data.TFRecordDataset(str(file))) == 500
+        write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY)
+        assert len(names_in(tmp_path)) == 3
+        assert_equal_sequences(load_sequences(tmp_path)[0], SEQUENCES)
+
+
+class TestArguments:
+    def test_a_folder_that_holds_something(self, folder, tmp_path):
+        with pytest.raises(FileExistsError, match="must not hold written sequences"):
+            write_sequences(SEQUENCES, folder, vocabulary=VOCABULARY)
+        (tmp_path / "notes.txt").write_text("mine")
+        with pytest.raises(FileExistsError, match=r"empty folder, but .* holds it"):
+            write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY)
+        assert (tmp_path / "notes.txt").exists()
+
+    @pytest.mark.parametrize("shards", [0, 10])
+    def test_shards(self, shards, tmp_path):
+        with pytest.raises(ValueError, match=f"number of users, 9, .* is {shards}"):
+            write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY, shards=shards)
+
+    def test_another_vocabulary(self, tmp_path):
+        with pytest.raises(ValueError, match="below 13, but one is 86"):
+            write_sequences(SEQUENCES, tmp_path, vocabulary=Vocabulary(range(10)))
+
+    def test_nobody(self, tmp_path):
+        with pytest.raises(ValueError, match="at least one user"):
+            write_sequences(SEQUENCES.select([]), tmp_path, vocabulary=VOCABULARY)
+
+    def test_users_of_another_type(self, tmp_path):
+        sequences = make_sequences([2, 2], np.array([0.5, 1.5]))
+        with pytest.raises(TypeError, match=r"integers or all strings.* are floating"):
+            write_sequences(sequences, tmp_path, vocabulary=VOCABULARY)
+
+    def test_a_url(self):
+        with pytest.raises(ValueError, match="but it is the URL 'gs://"):
+            write_sequences(SEQUENCES, "gs://mine", vocabulary=VOCABULARY)
+
+    def test_no_folder(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+            load_sequences(tmp_path / "nowhere")
+
+    def test_nobody_to_train_on(self, tmp_path):
+        write_sequences(make_sequences([1, 0]), tmp_path, vocabulary=VOCABULARY)
+        with pytest.raises(ValueError, match="a user with at least two events"):
+            training_batches(tmp_path, batch_size=2, length=3)

@@ -1,0 +1,63 @@
+"""The file of a study survives whatever stops the run that writes it."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from tfrs_barlow.study import RowFile
+
+
+def test_rows_come_back_in_order(tmp_path):
+    rows = RowFile(tmp_path / "new" / "rows.jsonl")
+    assert list(rows) == []
+    rows.append({"seed": 0, "units": (8, 8)})
+    rows.append({"seed": 1})
+    assert list(RowFile(rows.file)) == [{"seed": 0, "units": [8, 8]}, {"seed": 1}]
+
+
+def test_a_row_is_known_by_some_of_its_values(tmp_path):
+    rows = RowFile(tmp_path / "rows.jsonl")
+    rows.append({"seed": 0, "units": (8, 8), "accuracy": 0.5})
+    assert rows.has({"seed": 0, "units": (8, 8)})
+    assert not rows.has({"seed": 0, "units": (8, 9)})
+    assert not rows.has({"seed": 0, "task": "next_item"})
+
+
+@pytest.mark.parametrize("kept", range(1, 18))
+def test_a_torn_last_line_is_passed_over_and_written_again(tmp_path, kept):
+    rows = RowFile(tmp_path / "rows.jsonl")
+    rows.append({"seed": 0})
+    torn = json.dumps({"seed": 1, "x": "é"}).encode()[:kept]
+    rows.file.write_bytes(rows.file.read_bytes() + torn)
+    assert list(rows) == [{"seed": 0}]
+    rows.append({"seed": 1})
+    assert list(rows) == [{"seed": 0}, {"seed": 1}]
+
+
+@pytest.mark.parametrize("line", [b"{", b"3", b"", b"\xff"])
+def test_another_broken_line_is_named(tmp_path, line):
+    rows = RowFile(tmp_path / "rows.jsonl")
+    rows.file.write_bytes(b'{"seed": 0}\n' + line + b"\n")
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2: expected a JSON"):
+        list(rows)
+
+
+def _append_fifty(file, writer):
+    for number in range(50):
+        RowFile(file).append({"writer": writer, "number": number})
+
+
+def test_two_processes_may_add(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_append_fifty, args=(file, w)) for w in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    rows = list(RowFile(file))
+    for writer in "ab":
+        numbers = [row["number"] for row in rows if row["writer"] == writer]
+        assert numbers == list(range(50))

@@ -1,0 +1,134 @@
+"""The main example, as a user starts, breaks and restarts it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import tfrs_barlow as tfrsb
+from tfrs_barlow import demo
+
+TINY = ["--steps=60", "--batch_size=16", "--length=20"]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """A small log in the files of MovieLens-1M."""
+    log = tfrsb.data.generate_synthetic_log(
+        num_users=120, num_items=100, mean_length=15
+    )
+    folder = tmp_path_factory.mktemp("ml-1m")
+    events = log.interactions
+    (folder / "ratings.dat").write_text(
+        "".join(
+            f"{user}::{item}::5::{time}\n"
+            for user, item, time in zip(
+                events["user_id"], events["item_id"], events["timestamp"], strict=True
+            )
+        )
+    )
+    (folder / "movies.dat").write_text(
+        "".join(
+            f"{item}::{title}::{'|'.join(categories)}\n"
+            for item, title, categories in zip(
+                *map(log.items.get, ["item_id", "title", "categories"]), strict=True
+            )
+        ),
+        encoding="latin-1",
+    )
+    return folder
+
+
+def test_ends_with_tables_and_a_saved_model(data_dir, tmp_path, capsys):
+    demo.main([f"--data_dir={data_dir}", f"--output_dir={tmp_path}", *TINY])
+    printed = capsys.readouterr().out
+    assert "9 users with labels, 12 to test" in printed
+    assert re.search(r"User \d+, recommended: \w+ \d+;", printed)
+    figures = pd.read_csv(tmp_path / "figures.csv", index_col="encoder")
+    assert figures.index.tolist() == ["untrained", "pretrained"]
+    assert figures.stack().between(0, 1).all()
+    model = tf.saved_model.load(tmp_path / "model" / "1")
+    history = tf.constant([[1, 2, 3]], tf.int64)
+    assert model.signatures["embed"](history)["embedding"].shape == (1, 128)
+
+
+def test_a_run_with_other_settings_needs_another_folder(data_dir, tmp_path, capsys):
+    folder = tmp_path / "run"
+    tfrsb.study.StagedRun(folder, {"seed": 1})
+    with pytest.raises(SystemExit):
+        demo.main([f"--data_dir={data_dir}", f"--output_dir={folder}", *TINY])
+    assert "seed was 1 and is now 0" in capsys.readouterr().err
+
+
+def start(data_dir, output_dir):
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "tfrs_barlow.demo",
+            f"--data_dir={data_dir}",
+            f"--output_dir={output_dir}",
+            *TINY,
+        ],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_a_second_start_resume(data_dir, tmp_path):
+    first = start(data_dir, tmp_path)
+    backup = tmp_path / "pretraining" / "chief" / "checkpoint"
+    deadline = time.monotonic() + 120
+    while not backup.exists() and first.poll() is None:
+        assert time.monotonic() < deadline, "No backup was written."
+        time.sleep(0.01)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+
+    second = start(data_dir, tmp_path)
+    printed, _ = second.communicate(timeout=240)
+    assert second.returncode == 0, printed
+    assert "Saved model" in printed
+    # The first epoch was not trained again.
+    assert "Epoch 2/2" in printed
+    assert "Epoch 1/2" not in printed
+
+
+def error_of(arguments, capsys):
+    with pytest.raises(SystemExit) as error:
+        demo.main(arguments)
+    assert error.value.code != 0
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--learning_speed=1"], "unrecognized arguments: --learning_speed=1"),
+        (["--dataset=netflix"], "invalid choice: 'netflix' .*ml-1m"),
+        (["--seed=one"], "argument --seed: invalid int value: 'one'"),
+        (["--data_dir=nowhere"], "nowhere must hold ratings.dat"),
+        (["--dataset=ml-1m", "--data_dir=nowhere"], r"nowhere/ratings\.dat"),
+    ],
+)
+def test_bad_flags_are_named(arguments, message, capsys):
+    assert re.search(message, error_of(arguments, capsys))
+
+
+def test_a_malformed_line_is_named(data_dir, tmp_path, capsys):
+    ratings = (data_dir / "ratings.dat").read_text()
+    (tmp_path / "ratings.dat").write_text(ratings + "17::23::4\n")
+    (tmp_path / "movies.dat").write_bytes((data_dir / "movies.dat").read_bytes())
+    line = ratings.count("\n") + 1
+    error = error_of([f"--data_dir={tmp_path}"], capsys)
+    assert re.search(rf"ratings\.dat.*{line}.*17::23::4", error)
+    assert "UserID::MovieID::Rating::Timestamp" in error

@@ -1,0 +1,115 @@
+"""Checks of arguments: every public function and constructor refuses them alike.
+
+A wrong type is a `TypeError`, a wrong value a `ValueError`. The message names the
+argument, its value and what was expected.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+import numpy as np
+
+_T = TypeVar("_T")
+
+
+def integer(
+    name: str,
+    value: Any,
+    *,
+    at_least: int | None = None,
+    at_most: int | None = None,
+) -> int:
+    """Returns an argument that must be an integer as an `int`.
+
+    Python's integers, NumPy's, and scalar integer tensors pass; booleans do not.
+    """
+    expected = "an integer" + _bounds(at_least=at_least, at_most=at_most)
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(_message(name, expected, value)) from None
+    _require_bounds(name, expected, value, at_least=at_least, at_most=at_most)
+    return number
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Returns an argument that must be a finite real number as a `float`.
+
+    Python's numbers and NumPy's pass; booleans and strings do not.
+    """
+    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    expected = "a number" + _bounds(**bounds)
+    if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(_message(name, expected, value))
+    if not math.isfinite(value):
+        raise ValueError(_message(name, f"{expected}, and finite", value))
+    _require_bounds(name, expected, value, **bounds)
+    return float(value)
+
+
+def one_of(name: str, value: _T, known: Collection[_T]) -> _T:
+    """Returns an argument that must be one of `known`, which share one type."""
+    expected = f"one of {', '.join(map(repr, known))}"
+    if not isinstance(value, tuple({type(choice) for choice in known})):
+        raise TypeError(_message(name, expected, value))
+    if value not in known:
+        raise ValueError(_message(name, expected, value))
+    return value
+
+
+_COMPARISONS = {
+    "at_least": (operator.ge, "of at least"),
+    "above": (operator.gt, "above"),
+    "at_most": (operator.le, "of at most"),
+    "below": (operator.lt, "below"),
+}
+
+
+def _bounds(**bounds: float | None) -> str:
+    """Returns the bounds in words."""
+    words = [
+        f"{_COMPARISONS[kind][1]} {bound}"
+        for kind, bound in bounds.items()
+        if bound is not None
+    ]
+    return " " + " and ".join(words) if words else ""
+
+
+def _require_bounds(
+    name: str, expected: str, value: Any, **bounds: float | None
+) -> None:
+    for kind, bound in bounds.items():
+        if bound is not None and not _COMPARISONS[kind][0](value, bound):
+            raise ValueError(_message(name, expected, value))
+
+
+def _message(name: str, expected: str, value: Any) -> str:
+    return f"{name} must be {expected}, but it is {value!r}."
+
+
+# The former names, until every package uses those above.
+def checked_integer(name: str, value: Any, minimum: int = 1) -> int:
+    return integer(name, value, at_least=minimum)
+
+
+def whole(name: str, value: Any) -> int:
+    return integer(name, value)
+
+
+def checked_rate(name: str, value: Any) -> float:
+    return number(name, value, at_least=0, below=1)

@@ -1,0 +1,1 @@
+"""Readers: interaction logs from tables, archives and downloads."""

@@ -1,0 +1,1 @@
+"""Records: user sequences in TFRecord files, written here or by Beam."""

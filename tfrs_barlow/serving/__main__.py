@@ -1,0 +1,133 @@
+"""Serves an export on this machine, as TensorFlow Serving would, with a page to try it.
+
+    python -m tfrs_barlow.serving
+    python -m tfrs_barlow.serving --model=path/to/export
+    python -m tfrs_barlow.serving --model=path/to/export \
+        --titles=movies.csv --users=ratings.csv
+
+The first trains a small model of made-up films, once, and serves that. A newer version
+in the folder of the model is taken up while requests go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import os
+import pathlib
+import socket
+from collections.abc import Sequence
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+try:
+    import grpc
+    import tensorflow_serving.apis  # noqa: F401
+    import uvicorn
+    from starlette.applications import Starlette
+except ImportError as missing:
+    raise SystemExit(f"error: {missing}. pip install 'tfrs-barlow[serve]'") from missing
+
+from tfrs_barlow.serving.local import demo, grpc_api, page, rest_api, tables
+from tfrs_barlow.serving.local.guide import Guide
+from tfrs_barlow.serving.local.versions import Versions
+
+_DEMO = pathlib.Path("runs") / "serve_locally"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serves until Ctrl-C."""
+    parser = _parser()
+    flags = parser.parse_args(arguments)
+    try:
+        listener = _listen(flags.host, flags.port, "--port")
+        if flags.model is None:
+            _use_demo(flags)
+        load = functools.partial(
+            Guide,
+            titles=flags.titles and tables.read_titles(flags.titles),
+            histories=flags.users and tables.read_histories(flags.users),
+        )
+        versions = Versions(flags.model, load, flags.name)
+        grpc_server, grpc_port = _serve_grpc(versions, flags.host, flags.grpc_port)
+    except (ImportError, OSError, ValueError) as error:
+        parser.exit(1, f"error: {error}\n")
+    stop = versions.watch()
+    url = f"http://{flags.host}:{listener.getsockname()[1]}"
+    print(
+        f"Serving {versions.name}, version {versions.current.version}\n"
+        f"  page  {url}/\n"
+        f"  REST  {url}/v1/models/{versions.name}:predict\n"
+        f"  gRPC  {flags.host}:{grpc_port}",
+        flush=True,
+    )
+    app = Starlette(
+        routes=page.routes(versions) + rest_api.routes(versions),
+        exception_handlers=rest_api.error_handlers(),
+    )
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    stop.set()
+    grpc_server.stop(grace=5).wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tfrs_barlow.serving",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--model",
+        type=pathlib.Path,
+        help="an export, or the folder of its versions (default: one is made)",
+    )
+    parser.add_argument(
+        "--titles", type=pathlib.Path, help="a CSV file with the columns item, title"
+    )
+    parser.add_argument(
+        "--users",
+        type=pathlib.Path,
+        help="a CSV file with the columns user, item and, if there is one, time",
+    )
+    parser.add_argument("--name", help="of the model (default: that of its folder)")
+    parser.add_argument("--host", default="localhost", help="default: %(default)s")
+    parser.add_argument(
+        "--port", type=int, default=8501, help="page and REST (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--grpc_port", type=int, default=8500, help="default: %(default)s"
+    )
+    return parser
+
+
+def _use_demo(flags: argparse.Namespace) -> None:
+    if not (_DEMO / "films" / "1").exists():
+        print(f"Training a small model into {_DEMO}: half a minute.", flush=True)
+        demo.make(_DEMO)
+    flags.model = _DEMO / "films"
+    flags.titles = flags.titles or _DEMO / "titles.csv"
+    flags.users = flags.users or _DEMO / "users.csv"
+
+
+def _listen(host: str, port: int, flag: str) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise OSError(
+            f"{flag} must be a free port of {host}, but {port} is not: {error}"
+        ) from error
+
+
+def _serve_grpc(versions: Versions, host: str, port: int) -> tuple[grpc.Server, int]:
+    # gRPC does not say why it cannot have a port.
+    _listen(host, port, "--grpc_port").close()
+    return grpc_api.start(versions, f"{host}:{port}")
+
+
+if __name__ == "__main__":
+    main()

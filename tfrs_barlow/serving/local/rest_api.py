@@ -1,0 +1,188 @@
+"""The REST interface of TensorFlow Serving."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import json_format
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tfrs_barlow.serving.local import grpc_api
+from tfrs_barlow.serving.local.errors import CLIENT_ERRORS, code_of, message_of
+from tfrs_barlow.serving.local.servable import Servable
+from tfrs_barlow.serving.local.versions import Versions
+
+_KINDS = {"i": "i", "u": "i", "f": "if", "b": "b"}
+"""By the kind of a NumPy dtype, the kinds of JSON values that it takes."""
+
+
+def routes(versions: Versions) -> list[Route]:
+    """Returns the paths of the interface and what answers them."""
+
+    def predict(servable: Servable, body: bytes) -> Any:
+        return predict_json(servable, parsed(body))
+
+    def status(servable: Servable, _: bytes) -> Any:
+        return json_format.MessageToDict(
+            grpc_api.status(servable),
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+        )
+
+    def metadata(servable: Servable, _: bytes) -> Any:
+        return json_format.MessageToDict(
+            grpc_api.metadata(servable, versions), preserving_proto_field_name=True
+        )
+
+    answers: list[tuple[str, str, Callable[[Servable, bytes], Any]]] = [
+        ("POST", ":predict", predict),
+        ("GET", "/metadata", metadata),
+        ("GET", "", status),
+    ]
+    return [
+        Route(f"/v1/models/{{name}}{of_version}{verb}", endpoint, methods=[method])
+        for method, verb, answer in answers
+        for of_version in ("/versions/{number:int}", "")
+        for endpoint in [_endpoint(versions, answer)]
+    ]
+
+
+def _endpoint(
+    versions: Versions, answer: Callable[[Servable, bytes], Any]
+) -> Callable[[Request], Any]:
+    def reply(name: str, number: int | None, body: bytes) -> Response:
+        return to_json(answer(versions.find(name, number), body))
+
+    async def endpoint(request: Request) -> Response:
+        path = request.path_params
+        body = await request.body()
+        return await run_in_threadpool(reply, path["name"], path.get("number"), body)
+
+    return endpoint
+
+
+def to_json(content: Any, status: int = 200) -> Response:
+    """Returns a response; -inf is written as TensorFlow Serving does: -Infinity."""
+    return Response(json.dumps(content), status, media_type="application/json")
+
+
+def error_handlers() -> dict[Any, Any]:
+    """Returns what makes `{"error": ...}` of every exception."""
+
+    def of_request(_: Request, error: Exception) -> Response:
+        not_found = code_of(error) == tf.errors.NOT_FOUND
+        return to_json({"error": message_of(error)}, 404 if not_found else 400)
+
+    def of_path(request: Request, error: HTTPException) -> Response:
+        asked = f"{request.method} {request.url.path}"
+        message = f"Malformed request: {asked}: {error.detail}"
+        return to_json({"error": message}, error.status_code)
+
+    return {HTTPException: of_path} | dict.fromkeys(CLIENT_ERRORS, of_request)
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """Returns the object in the body of a request.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The body must be JSON, but it is not: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"The body must be a JSON object, but it is a {type(content).__name__}."
+        )
+    return content
+
+
+def predict_json(servable: Servable, body: dict[str, Any]) -> dict[str, Any]:
+    """Answers a request in one of the two forms: by rows or by columns.
+
+    Raises:
+        ValueError: If it is in neither, or a value does not fit its input.
+        tf.errors.InvalidArgumentError: If it does not fit the signature.
+    """
+    if ("instances" in body) == ("inputs" in body):
+        raise ValueError("The body must have one of the keys instances and inputs.")
+    by_row = "instances" in body
+    name = body.get("signature_name", "serving_default")
+    if not isinstance(name, str):
+        raise ValueError(f"signature_name must be a string, but it is {name!r}.")
+    expected = servable.signature(name).inputs
+    given = _columns(body["instances"], expected) if by_row else body["inputs"]
+    if not isinstance(given, dict) or "b64" in given:
+        if len(expected) != 1:
+            raise ValueError(
+                f"The inputs must be named, for they are {sorted(expected)}."
+            )
+        given = {next(iter(expected)): given}
+    missing = sorted(expected.keys() - given.keys())
+    if missing:
+        raise ValueError(f"Missing named input: {', '.join(missing)}")
+    inputs = {
+        key: _tensor(key, value, tf.as_dtype(expected[key].dtype))
+        for key, value in given.items()
+        if key in expected
+    }
+    answer = servable.predict(name, inputs)
+    outputs = {key: _encoded(value.numpy().tolist()) for key, value in answer.items()}
+    if not by_row:
+        return {"outputs": outputs}
+    rows = zip(*outputs.values(), strict=True)
+    return {"predictions": [dict(zip(outputs, row, strict=True)) for row in rows]}
+
+
+def _columns(instances: Any, expected: Any) -> dict[str, list[Any]]:
+    if not isinstance(instances, list) or not instances:
+        raise ValueError("instances must be a list of at least one row.")
+    if not isinstance(instances[0], dict) or "b64" in instances[0]:
+        if len(expected) != 1:
+            raise ValueError(f"Every row must name the inputs {sorted(expected)}.")
+        return {next(iter(expected)): instances}
+    for number, row in enumerate(instances):
+        if not isinstance(row, dict) or row.keys() != instances[0].keys():
+            raise ValueError(
+                f"Every row must name the inputs {sorted(instances[0])}, but row "
+                f"{number} does not."
+            )
+    return {key: [row[key] for row in instances] for key in instances[0]}
+
+
+def _tensor(name: str, value: Any, dtype: tf.DType) -> tf.Tensor:
+    try:
+        if dtype == tf.string:
+            return tf.constant(_decoded(value), tf.string)
+        array = np.array(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a {dtype.name} tensor: {error}") from None
+    target = np.dtype(dtype.as_numpy_dtype)
+    cast = array.astype(target) if array.dtype.kind in _KINDS[target.kind] else None
+    if array.size and (cast is None or (target.kind == "i" and (cast != array).any())):
+        raise ValueError(f"{name} must be a {dtype.name} tensor, but it holds others.")
+    return tf.constant(array.astype(target) if cast is None else cast)
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    if isinstance(value, dict) and value.keys() == {"b64"}:
+        return base64.b64decode(value["b64"], validate=True)
+    return value
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_encoded(item) for item in value]
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

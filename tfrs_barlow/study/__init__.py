@@ -1,0 +1,28 @@
+"""The study: pretraining compared with other methods on downstream tasks."""
+
+from tfrs_barlow.study.config import ENCODERS, StudyConfig
+from tfrs_barlow.study.folders import StagedRun
+from tfrs_barlow.study.plots import write_plots
+from tfrs_barlow.study.report import (
+    best_by_validation,
+    gains,
+    gains_markdown,
+    summary,
+    summary_markdown,
+)
+from tfrs_barlow.study.rows import RowFile
+from tfrs_barlow.study.run import run_study
+
+__all__ = [
+    "ENCODERS",
+    "RowFile",
+    "StagedRun",
+    "StudyConfig",
+    "best_by_validation",
+    "gains",
+    "gains_markdown",
+    "run_study",
+    "summary",
+    "summary_markdown",
+    "write_plots",
+]

@@ -1,0 +1,149 @@
+"""The plots of a study. They need Matplotlib: `pip install 'tfrs-barlow[study]'`."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tfrs_barlow.study.config import METHODS
+from tfrs_barlow.study.report import gains, per_cent, summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def write_plots(rows: pd.DataFrame, directory: pathlib.Path) -> list[pathlib.Path]:
+    """Draws what the rows are enough for.
+
+    - `gain_by_label_fraction.png`: the gain of Barlow Twins over a dual encoder on all
+      training users, for each task and protocol, if there are several fractions;
+    - `figures_by_batch_size.png`: each method, frozen, against the batch size, if there
+      are several;
+    - `learning_curves.png`: fine-tuning from each start, the best so far by the
+      validation users, for the batch size with the most starts.
+
+    Args:
+        rows: As `run_study` returns them.
+        directory: Where to write.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ImportError: If Matplotlib is not installed.
+    """
+    written = []
+    table = gains(rows, method="barlow_twins", baseline="dual_encoder")
+    if len(table) and table["label_fraction"].nunique() > 1:
+        written.append(_gains(table, directory / "gain_by_label_fraction.png"))
+    if rows.loc[rows["protocol"] == "frozen", "batch_size"].nunique() > 1:
+        written.append(_batch_sizes(rows, directory / "figures_by_batch_size.png"))
+    if "curve" in rows and (rows["protocol"] == "fine_tuned").any():
+        written.append(_curves(rows, directory / "learning_curves.png"))
+    return written
+
+
+def _gains(table: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
+    axes = _panels(table["task"].unique())
+    for task, panel in axes.items():
+        for protocol, part in table[table["task"] == task].groupby("protocol"):
+            part = part.sort_values("label_fraction")
+            panel.errorbar(
+                100 * part["label_fraction"],
+                100 * part["gain"],
+                yerr=100 * part["standard_error"].fillna(0),
+                marker="o",
+                label=_words(protocol),
+            )
+        panel.axhline(0, color="grey", linewidth=1)
+        panel.set(xscale="log", xlabel="% of labels", ylabel="gain, %")
+    return _finish(axes, file)
+
+
+def _batch_sizes(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
+    table = summary(rows[rows["protocol"] == "frozen"])
+    axes = _panels(table["task"].unique())
+    for task, panel in axes.items():
+        for method, part in table[table["task"] == task].groupby("method"):
+            part = part.sort_values("batch_size")
+            panel.errorbar(
+                part["batch_size"],
+                part["mean"],
+                yerr=part["standard_error"].fillna(0),
+                marker="o",
+                color=_color(method),
+                label=_words(method),
+            )
+        panel.set(xscale="log", xlabel="batch size", ylabel="figure, test users")
+        sizes = sorted(table["batch_size"].unique())
+        panel.set_xticks(sizes, labels=[str(size) for size in sizes])
+        panel.minorticks_off()
+    return _finish(axes, file)
+
+
+def _curves(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
+    tuned = rows[rows["protocol"] == "fine_tuned"]
+    # One of each is enough to see who needs how long: the one with the most starts.
+    for place in ("batch_size", "label_fraction"):
+        most = tuned.groupby(place)["method"].nunique().idxmax()
+        tuned = tuned[tuned[place] == most]
+    fraction = tuned["label_fraction"].iloc[0]
+    axes = _panels(tuned["task"].unique())
+    for task, panel in axes.items():
+        for method, part in tuned[tuned["task"] == task].groupby("method"):
+            # A seed that has stopped keeps its best step: a mean over those that go on
+            # would jump.
+            curves = pd.DataFrame(part["curve"].tolist()).cummax(axis=1).ffill(axis=1)
+            panel.plot(
+                curves.mean().to_numpy(), color=_color(method), label=_words(method)
+            )
+        panel.set(
+            xlabel=f"evaluations, {per_cent(fraction)} of labels",
+            ylabel="best so far, validation users",
+        )
+    return _finish(axes, file)
+
+
+def _panels(tasks: Any) -> dict[str, Axes]:
+    """Makes a figure with one titled panel for each task."""
+    from matplotlib import figure
+
+    columns = min(2, len(tasks))
+    sheet = figure.Figure(
+        figsize=(5 * columns, 3.5 * math.ceil(len(tasks) / columns)),
+        layout="constrained",
+    )
+    axes = sheet.subplots(math.ceil(len(tasks) / columns), columns, squeeze=False)
+    panels = dict(zip(tasks, axes.flat, strict=False))
+    for task, panel in panels.items():
+        panel.set_title(_words(task))
+    for unused in axes.flat[len(tasks) :]:
+        unused.set_visible(False)
+    return panels
+
+
+def _finish(axes: dict[str, Axes], file: pathlib.Path) -> pathlib.Path:
+    # Not every line is in every panel, so one legend tells those of all.
+    lines: dict[str, Any] = {}
+    for panel in axes.values():
+        handles, labels = panel.get_legend_handles_labels()
+        lines |= dict(zip(labels, handles, strict=True))
+    sheet = next(iter(axes.values())).get_figure(root=True)
+    assert sheet is not None
+    sheet.legend(
+        list(lines.values()), list(lines), loc="outside lower center", ncols=len(lines)
+    )
+    sheet.savefig(file, dpi=120)
+    return file
+
+
+def _color(method: Any) -> str:
+    """Returns the color of a method, the same in every panel and plot."""
+    return f"C{METHODS.index(method)}"
+
+
+def _words(name: Any) -> str:
+    return str(name).replace("_", " ")

@@ -1,0 +1,78 @@
+"""The file of a study: one line of JSON for every finished measurement."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class RowFile:
+    """Rows of a study, on disk.
+
+    Rows are only ever added, so a run that is killed loses the line it was writing and
+    nothing else. Several processes may add to one file.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> rows = tfrsb.study.RowFile(pathlib.Path(tempfile.mkdtemp()) / "rows")
+        >>> rows.append({"seed": 0, "task": "next_item", "test_accuracy": 0.25})
+        >>> rows.has({"seed": 0, "task": "next_item"}), rows.has({"seed": 1})
+        (True, False)
+    """
+
+    def __init__(self, file: str | os.PathLike[str]) -> None:
+        """Opens the file, which need not exist yet.
+
+        Args:
+            file: Where the rows are, or are to be.
+        """
+        self.file = pathlib.Path(file)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yields the rows in the order they were written.
+
+        Raises:
+            ValueError: If a line is not a row. (A last one without an end is what a
+                killed run leaves: it is passed over.)
+        """
+        if not self.file.exists():
+            return
+        for number, line in enumerate(self.file.read_bytes().split(b"\n")[:-1], 1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise ValueError(
+                    f"{self.file}, line {number}: expected a JSON object, but found "
+                    f"{line[:200]!r}."
+                )
+            yield row
+
+    def select(self, values: Mapping[str, Any]) -> Iterator[Row]:
+        """Yields the rows that have all these values."""
+        # As they come back from the file: lists for tuples, for one.
+        wanted = json.loads(json.dumps(dict(values)))
+        return (row for row in self if wanted.items() <= row.items())
+
+    def has(self, values: Mapping[str, Any]) -> bool:
+        """Returns whether some row has all these values."""
+        return any(True for _ in self.select(values))
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Adds a row, and returns when it is on the disk."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.seek(0)
+            content = stream.read()
+            stream.truncate(content.rfind(b"\n") + 1)
+            stream.write(json.dumps(dict(row)).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
