@@ -72,6 +72,22 @@ def one_of(name: str, value: _T, known: Collection[_T]) -> _T:
     return value
 
 
+def boolean(name: str, value: Any) -> bool:
+    """Returns an argument that must be true or false as a `bool`."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(_message(name, "True or False", value))
+    return bool(value)
+
+
+def text(name: str, value: Any) -> str:
+    """Returns an argument that must be a `str`, and not empty."""
+    if not isinstance(value, str):
+        raise TypeError(_message(name, "a string", value))
+    if not value:
+        raise ValueError(_message(name, "a string that is not empty", value))
+    return value
+
+
 _COMPARISONS = {
     "at_least": (operator.ge, "of at least"),
     "above": (operator.gt, "above"),
