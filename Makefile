@@ -7,7 +7,7 @@ BENCH ?= loss
 # What the environment of the tests has; another set for that of Beam.
 EXTRAS := test
 export TF_USE_LEGACY_KERAS := 1
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help

@@ -18,13 +18,9 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast, get_args
-
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pandas as pd

@@ -14,13 +14,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import os
 import pathlib
 import socket
 from collections.abc import Sequence
-
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 try:
     import grpc

@@ -16,13 +16,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, cast, get_args
-
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pandas as pd
 
