@@ -95,5 +95,7 @@ class TestKCore:
 
     @pytest.mark.parametrize("argument", ["min_per_user", "min_per_item"])
     def test_bad_arguments_are_named(self, argument):
-        with pytest.raises(ValueError, match=f"{argument} must be at least 1"):
+        with pytest.raises(
+            ValueError, match=f"{argument} must be an integer of at least 1"
+        ):
             filter_k_core(make_log([(1, 2)]), **{argument: 0})

@@ -1,5 +1,6 @@
 """UserSequences: built from a log, cut, selected and turned into tensors."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tfrs_barlow.data.interactions import InteractionLog
 from tfrs_barlow.data.readers.movielens import read_movielens_1m
-from tfrs_barlow.data.sequences import UserSequences, build_sequences, split_users
+from tfrs_barlow.data.sequences import UserSequences, build_sequences
 from tfrs_barlow.data.vocabulary import Vocabulary
 
 _NO_ITEMS = pd.DataFrame({"item_id": [], "title": [], "categories": []})
@@ -30,14 +31,8 @@ def _log(rows: list[tuple]) -> InteractionLog:
 
 
 def _sequences(histories: list[list[int]]) -> UserSequences:
-    """Users 100, 101, ... with the given histories, at the times 0, 1, ..."""
-    lengths = [len(history) for history in histories]
-    return UserSequences(
-        user_ids=np.arange(100, 100 + len(histories)),
-        item_ids=np.array([i for history in histories for i in history], np.int32),
-        timestamps=np.array([t for n in lengths for t in range(n)], np.int64),
-        row_splits=np.cumsum([0, *lengths]).astype(np.int64),
-    )
+    """Users 100, 101, ... with the given histories."""
+    return UserSequences.from_lists(dict(enumerate(histories, 100)))
 
 
 def _histories(sequences: UserSequences) -> list[list[int]]:
@@ -99,7 +94,9 @@ class TestBuildSequences:
         assert _histories(sequences) == []
 
     def test_refuses_a_min_length_below_1(self) -> None:
-        with pytest.raises(ValueError, match="min_length must be at least 1"):
+        with pytest.raises(
+            ValueError, match="min_length must be an integer of at least 1"
+        ):
             build_sequences(_log([(1, 10, 1)]), min_length=0)
 
     @settings(deadline=None)
@@ -183,11 +180,13 @@ class TestViews:
 
     @pytest.mark.parametrize("name", ["most_recent", "to_dense", "item_from_end"])
     def test_refuses_lengths_and_offsets_below_1(self, name: str) -> None:
-        with pytest.raises(ValueError, match="must be at least 1, but is 0"):
+        with pytest.raises(
+            ValueError, match="must be an integer of at least 1, but it is 0"
+        ):
             getattr(_sequences([[5]]), name)(0)
 
     def test_refuses_to_drop_less_than_nothing(self) -> None:
-        with pytest.raises(ValueError, match="count must not be negative"):
+        with pytest.raises(ValueError, match="count must be an integer of at least 0"):
             _sequences([[5]]).without_last(-1)
 
     @settings(deadline=None)
@@ -223,7 +222,7 @@ class TestValidation:
             ({"row_splits": [0, 1, 2]}, "rise from 0 to the 3 events"),
             ({"row_splits": [1, 2, 3]}, "rise from 0 to the 3 events"),
             ({"row_splits": [0, 4, 3]}, "rise from 0 to the 3 events"),
-            ({"user_ids": np.array([[1], [2]])}, "one entry more than user_ids"),
+            ({"user_ids": np.array([[1], [2]])}, "user_ids must be a one-dimensional"),
             ({"timestamps": [1, 2]}, "timestamps and item_ids must be equally long"),
             ({"timestamps": [2, 1, 3]}, "not decrease within a user, .* at event 1"),
             ({"timestamps": [1.0, 2.0, 3.0]}, "timestamps must .* of int64"),
@@ -255,47 +254,56 @@ class TestValidation:
             row_splits=np.array([0, 0, 2, 2, 3, 3]),
         )
 
+    @pytest.mark.parametrize("name", ["user_ids", "item_ids", "row_splits"])
+    def test_refuses_what_is_no_array(self, name: str) -> None:
+        arrays = dataclasses.asdict(_sequences([[5]])) | {name: [0]}
+        with pytest.raises(TypeError, match=f"{name} must be a NumPy array"):
+            UserSequences(**arrays)
 
-class TestSplitUsers:
-    def test_sizes(self) -> None:
-        assert [len(part) for part in split_users(1_000)] == [800, 100, 100]
 
-    def test_same_seed_same_split(self) -> None:
-        for one, other in zip(split_users(50), split_users(50), strict=True):
-            np.testing.assert_array_equal(one, other)
+class TestFromLists:
+    def test_users_keep_their_order_and_get_times(self) -> None:
+        sequences = UserSequences.from_lists({"bob": [9], "ann": [5, 3], "cy": []})
+        assert sequences.user_ids.tolist() == ["bob", "ann", "cy"]
+        assert _histories(sequences) == [[9], [5, 3], []]
+        assert _times(sequences) == [[0], [0, 1], []]
 
-    def test_other_seed_other_split(self) -> None:
-        assert split_users(50, seed=1).test.tolist() != split_users(50).test.tolist()
+    def test_takes_times_in_the_order_of_the_histories(self) -> None:
+        sequences = UserSequences.from_lists(
+            {"bob": [9], "ann": [5, 3]}, timestamps={"ann": (4, 4), "bob": [7]}
+        )
+        assert _times(sequences) == [[7], [4, 4]]
 
-    def test_is_random(self) -> None:
-        train = split_users(1_000).train
-        assert not (np.diff(train) > 0).all()
-        assert 400 < train.mean() < 600
+    def test_users_are_of_the_types_of_a_log(self) -> None:
+        built, _ = build_sequences(_log([("ann", "x", 1)]))
+        assert UserSequences.from_lists({"ann": [3]}).user_ids.dtype == (
+            built.user_ids.dtype
+        )
+        assert UserSequences.from_lists({7: [3]}).user_ids.dtype == np.int64
 
-    def test_a_set_may_be_empty(self) -> None:
-        assert len(split_users(10, fractions=(0.9, 0.0, 0.1)).validation) == 0
-
-    @given(
-        st.integers(1, 200),
-        st.sampled_from([(0.8, 0.1, 0.1), (1.0, 0.0, 0.0), (1 / 3, 1 / 3, 1 / 3)]),
-        st.integers(0, 5),
-    )
-    def test_every_user_is_in_one_set(
-        self, num_users: int, fractions: tuple[float, float, float], seed: int
-    ) -> None:
-        split = split_users(num_users, fractions=fractions, seed=seed)
-        assert sorted(np.concatenate(split)) == list(range(num_users))
-        for part, fraction in zip(split, fractions, strict=True):
-            assert abs(len(part) - fraction * num_users) <= 1
+    def test_there_may_be_nobody(self) -> None:
+        assert len(UserSequences.from_lists({})) == 0
 
     @pytest.mark.parametrize(
-        "fractions",
-        [(0.8, 0.1, 0.2), (1.2, -0.1, -0.1), (0.5, 0.5), (float("nan"), 0.5, 0.5)],
+        ("timestamps", "message"),
+        [
+            ({"ann": [1, 2]}, "a time for each event of histories"),
+            ({"ann": [1], "bob": [1, 2]}, "a time for each event of histories"),
+            ({"ann": [2, 1], "bob": [1]}, "must not decrease within a user"),
+        ],
     )
-    def test_refuses_fractions_that_are_none(self, fractions: tuple) -> None:
-        with pytest.raises(ValueError, match="three non-negative numbers"):
-            split_users(10, fractions=fractions)
+    def test_refuses_times_that_do_not_fit(
+        self, timestamps: dict[str, list[int]], message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            UserSequences.from_lists({"ann": [5, 3], "bob": [9]}, timestamps=timestamps)
 
-    def test_refuses_no_users(self) -> None:
-        with pytest.raises(ValueError, match="num_users must be at least 1"):
-            split_users(0)
+    @pytest.mark.parametrize("item", [2.0, "5", True, None])
+    def test_refuses_what_is_no_integer(self, item: Any) -> None:
+        with pytest.raises(TypeError, match="histories must hold integers"):
+            UserSequences.from_lists({"ann": [item]})
+
+    @pytest.mark.parametrize("item", [2**31, -(2**40)])
+    def test_refuses_ids_that_are_no_int32(self, item: int) -> None:
+        with pytest.raises(ValueError, match="that fit into int32"):
+            UserSequences.from_lists({"ann": [item]})

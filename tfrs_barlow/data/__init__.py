@@ -1,7 +1,7 @@
 """Interaction logs, user sequences and the batches a model trains on."""
 
 from tfrs_barlow.data.batches import training_batches
-from tfrs_barlow.data.categories import NO_CATEGORY, ItemCategories
+from tfrs_barlow.data.categories import ItemCategories
 from tfrs_barlow.data.filters import filter_k_core, filter_ratings
 from tfrs_barlow.data.interactions import InteractionLog
 from tfrs_barlow.data.neighbors import (
@@ -33,13 +33,8 @@ from tfrs_barlow.data.records.beam_preparation import write_sequences_with_beam
 from tfrs_barlow.data.records.folder import verify_sequences
 from tfrs_barlow.data.records.reading import load_sequences, read_sequences
 from tfrs_barlow.data.records.writing import write_sequences
-from tfrs_barlow.data.sequences import (
-    UserSequences,
-    UserSplit,
-    build_sequences,
-    split_users,
-)
-from tfrs_barlow.data.splits import LogSplit, split_by_time, split_last
+from tfrs_barlow.data.sequences import UserSequences, build_sequences
+from tfrs_barlow.data.splits import UserSplit, split_by_time, split_last, split_users
 from tfrs_barlow.data.synthetic import generate_synthetic_log
 from tfrs_barlow.data.vocabulary import Vocabulary
 from tfrs_barlow.ids import FIRST_ITEM_ID, MASK_ID, OUT_OF_VOCABULARY_ID, PADDING_ID
@@ -47,13 +42,11 @@ from tfrs_barlow.ids import FIRST_ITEM_ID, MASK_ID, OUT_OF_VOCABULARY_ID, PADDIN
 __all__ = [
     "FIRST_ITEM_ID",
     "MASK_ID",
-    "NO_CATEGORY",
     "OUT_OF_VOCABULARY_ID",
     "PADDING_ID",
     "DownloadError",
     "InteractionLog",
     "ItemCategories",
-    "LogSplit",
     "MalformedFileError",
     "MovieLensDataset",
     "SequencePairs",

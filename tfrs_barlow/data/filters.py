@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.sequences import factorize, require_positive
+from tfrs_barlow.data.ordering import factorize
 
 
 def filter_ratings(log: InteractionLog, *, min_rating: float) -> InteractionLog:
@@ -69,8 +70,8 @@ def filter_k_core(
     Raises:
         ValueError: If an argument is less than 1, or nothing is left.
     """
-    require_positive("min_per_user", min_per_user)
-    require_positive("min_per_item", min_per_item)
+    _checks.integer("min_per_user", min_per_user, at_least=1)
+    _checks.integer("min_per_item", min_per_item, at_least=1)
     users, _ = factorize(log.interactions["user_id"])
     items, _ = factorize(log.interactions["item_id"])
     rows = np.arange(len(users))

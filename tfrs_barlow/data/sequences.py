@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data.interactions import InteractionLog
+from tfrs_barlow.data.ordering import factorize, time_order
 from tfrs_barlow.data.vocabulary import Vocabulary
 from tfrs_barlow.ids import OUT_OF_VOCABULARY_ID, PADDING_ID
 
@@ -22,26 +24,24 @@ _IntArray = npt.NDArray[np.int64]
 class UserSequences:
     """The items of every user in the order the user met them.
 
-    The sequences lie one behind the other in flat arrays (as in a `tf.RaggedTensor`):
-    user `i` owns the events from `row_splits[i]` to `row_splits[i + 1]`. Every method
-    is vectorized and returns new sequences; the arrays are not to be changed.
+    The sequences follow one another in flat arrays, as in a `tf.RaggedTensor`: user `i`
+    owns the events from `row_splits[i]` to `row_splits[i + 1]`. Every method is
+    vectorized and returns new sequences. Do not change the arrays.
 
     Attributes:
-        user_ids: [users] The users, as the log names them.
-        item_ids: [events] int32 vocabulary ids, oldest first within a user.
-        timestamps: [events] int64.
-        row_splits: [users + 1] int64.
+        user_ids: `[users]`, the users as the log names them.
+        item_ids: `[events]`, int32, vocabulary ids, oldest first within a user.
+        timestamps: `[events]`, int64.
+        row_splits: `[users + 1]`, int64.
 
     Raises:
+        TypeError: If an attribute is not an array.
         ValueError: If the arrays do not fit together, if an id stands for padding or
             the mask token, or if a user's events are not in the order of time.
 
-    Example:
-        >>> sequences = tfrsb.data.UserSequences(
-        ...     user_ids=np.array(["ann", "bob"]),
-        ...     item_ids=np.array([5, 3, 4, 9], np.int32),
-        ...     timestamps=np.array([10, 20, 30, 15]),
-        ...     row_splits=np.array([0, 3, 4]),
+    Examples:
+        >>> sequences = tfrsb.data.UserSequences.from_lists(
+        ...     {"ann": [5, 3, 4], "bob": [9]}
         ... )
         >>> sequences.lengths
         array([3, 1])
@@ -58,39 +58,34 @@ class UserSequences:
     row_splits: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        _require_dtype("item_ids", self.item_ids, np.int32)
-        _require_dtype("timestamps", self.timestamps, np.int64)
-        _require_dtype("row_splits", self.row_splits, np.int64)
-        if self.user_ids.ndim != 1 or len(self.row_splits) != len(self.user_ids) + 1:
+        _require_vector("user_ids", self.user_ids)
+        _require_vector("item_ids", self.item_ids, np.int32)
+        _require_vector("timestamps", self.timestamps, np.int64)
+        _require_vector("row_splits", self.row_splits, np.int64)
+        splits, events = self.row_splits, len(self.item_ids)
+        if len(splits) != len(self.user_ids) + 1:
             raise ValueError(
                 "row_splits must hold one entry more than user_ids, but they have the "
-                f"shapes {self.row_splits.shape} and {self.user_ids.shape}."
+                f"shapes {splits.shape} and {self.user_ids.shape}."
             )
-        if len(self.timestamps) != len(self.item_ids):
+        if len(self.timestamps) != events:
             raise ValueError(
                 "timestamps and item_ids must be equally long, but they hold "
-                f"{len(self.timestamps)} and {len(self.item_ids)} entries."
+                f"{len(self.timestamps)} and {events} entries."
             )
-        splits = self.row_splits
-        if (
-            splits[0] != 0
-            or splits[-1] != len(self.item_ids)
-            or (self.lengths < 0).any()
-        ):
+        if splits[0] != 0 or splits[-1] != events or (self.lengths < 0).any():
+            raise ValueError(f"row_splits must rise from 0 to the {events} events.")
+        if events and self.item_ids.min() < OUT_OF_VOCABULARY_ID:
             raise ValueError(
-                f"row_splits must rise from 0 to the {len(self.item_ids)} events."
-            )
-        if self.item_ids.size and self.item_ids.min() < OUT_OF_VOCABULARY_ID:
-            raise ValueError(
-                "item_ids must be ids of a Vocabulary, none of them reserved for "
-                f"padding or the mask token, but one is {self.item_ids.min()}."
+                "item_ids must be ids of a Vocabulary, not those reserved for padding "
+                f"or the mask token, but one is {self.item_ids.min()}."
             )
         self._require_order_of_time()
 
     def _require_order_of_time(self) -> None:
         """Checks that no event is older than the one before it of the same user."""
         steps_back = self.timestamps[1:] < self.timestamps[:-1]
-        # Going back is right where a new user begins.
+        # Where a new user begins, time may go back.
         starts = self.row_splits[1:-1]
         inner_starts = starts[(starts > 0) & (starts < len(self.item_ids))]
         steps_back[inner_starts - 1] = False
@@ -101,13 +96,55 @@ class UserSequences:
                 f"{event}."
             )
 
+    @classmethod
+    def from_lists(
+        cls,
+        histories: Mapping[Any, Sequence[int]],
+        *,
+        timestamps: Mapping[Any, Sequence[int]] | None = None,
+    ) -> UserSequences:
+        """Makes sequences from the item ids of each user, oldest first.
+
+        Args:
+            histories: The item ids by user.
+            timestamps: The times of the same events by user. If None, they are 0, 1,
+                ... for each user.
+
+        Returns:
+            The sequences, with the users in the order of `histories`.
+
+        Raises:
+            TypeError: If something else than integers is in the lists.
+            ValueError: If `timestamps` do not fit `histories`, or as for the class.
+
+        Examples:
+            >>> sequences = tfrsb.data.UserSequences.from_lists({"ann": [5], "bob": []})
+            >>> sequences
+            UserSequences(2 users, 1 events)
+        """
+        if timestamps is None:
+            timestamps = {user: range(len(items)) for user, items in histories.items()}
+        times_in_order = (timestamps[user] for user in histories)
+        lengths = {user: len(items) for user, items in histories.items()}
+        if lengths != {user: len(times) for user, times in timestamps.items()}:
+            raise ValueError(
+                "timestamps must hold a time for each event of histories, but they "
+                "differ in a user or a length."
+            )
+        return cls(
+            user_ids=np.asarray(pd.Index(list(histories))),
+            item_ids=_flat("histories", histories.values(), np.int32),
+            timestamps=_flat("timestamps", times_in_order, np.int64),
+            row_splits=_splits(list(lengths.values())),
+        )
+
     def __len__(self) -> int:
         """Returns the number of users."""
         return len(self.user_ids)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """[users] The number of events of every user."""
+        """The number of events of every user: `[users]`."""
         return np.diff(self.row_splits)
 
     def select(self, indices: npt.ArrayLike) -> UserSequences:
@@ -116,34 +153,23 @@ class UserSequences:
         Raises:
             IndexError: If an index is out of range.
         """
-        indices = np.asarray(indices)
-        if indices.size == 0:
-            # NumPy takes an empty list for floats, which are no indices.
-            indices = indices.astype(np.int64)
+        rows = as_indices(indices)
         return self.take(
-            self.user_ids[indices], self.row_splits[:-1][indices], self.lengths[indices]
+            self.user_ids[rows], self.row_splits[:-1][rows], self.lengths[rows]
         )
 
     def without_last(self, count: int = 1) -> UserSequences:
         """Returns the sequences without the last `count` events of every user.
 
         A user with no more than `count` events stays, with an empty sequence.
-
-        Raises:
-            ValueError: If `count` is negative.
         """
-        if count < 0:
-            raise ValueError(f"count must not be negative, but is {count}.")
+        count = _checks.integer("count", count, at_least=0)
         lengths = np.maximum(self.lengths - count, 0)
         return self.take(self.user_ids, self.row_splits[:-1], lengths)
 
     def most_recent(self, length: int) -> UserSequences:
-        """Returns the sequences cut to the last `length` events of every user.
-
-        Raises:
-            ValueError: If `length` is not positive.
-        """
-        require_positive("length", length)
+        """Returns the sequences cut to the last `length` events of every user."""
+        length = _checks.integer("length", length, at_least=1)
         lengths = np.minimum(self.lengths, length)
         return self.take(self.user_ids, self.row_splits[1:] - lengths, lengths)
 
@@ -151,19 +177,16 @@ class UserSequences:
         """Returns every user's item at `offset` from the end, 1 being the last.
 
         Returns:
-            [users] The ids, `PADDING_ID` for a user with fewer than `offset` events.
-
-        Raises:
-            ValueError: If `offset` is not positive.
+            `[users]`, `PADDING_ID` for a user with fewer than `offset` events.
         """
-        require_positive("offset", offset)
+        offset = _checks.integer("offset", offset, at_least=1)
         items = np.full(len(self), PADDING_ID, np.int32)
         present = self.lengths >= offset
         items[present] = self.item_ids[self.row_splits[1:][present] - offset]
         return items
 
     def to_ragged(self) -> tf.RaggedTensor:
-        """Returns the item ids as a ragged tensor [users, (events)] of int32."""
+        """Returns the item ids: `[users, (events)]`, int32."""
         return tf.RaggedTensor.from_row_splits(
             self.item_ids, self.row_splits, validate=False
         )
@@ -172,11 +195,7 @@ class UserSequences:
         """Returns the last `length` items of every user, oldest first.
 
         Returns:
-            [users, length] The ids; shorter sequences are filled up with `PADDING_ID`
-            at the end.
-
-        Raises:
-            ValueError: If `length` is not positive.
+            `[users, length]`, with `PADDING_ID` after the end of shorter sequences.
         """
         recent = self.most_recent(length)
         dense = np.full((len(self), length), PADDING_ID, np.int32)
@@ -186,14 +205,14 @@ class UserSequences:
     def take(
         self, user_ids: npt.NDArray, starts: _IntArray, lengths: _IntArray
     ) -> UserSequences:
-        """Returns stretches of the events as sequences of their own.
+        """Returns spans of the events as new sequences.
 
         Args:
-            user_ids: `[rows]`, whose each is.
-            starts: `[rows]`, the first event of each, counted through all sequences.
-            lengths: `[rows]`, how many events.
+            user_ids: `[rows]`, the user of each span.
+            starts: `[rows]`, its first event, counted through all sequences.
+            lengths: `[rows]`, how many events it has.
         """
-        row_splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        row_splits = _splits(lengths)
         events = np.arange(row_splits[-1]) + np.repeat(
             starts - row_splits[:-1], lengths
         )
@@ -205,14 +224,6 @@ class UserSequences:
         return f"UserSequences({len(self)} users, {len(self.item_ids)} events)"
 
 
-class UserSplit(NamedTuple):
-    """Users divided into three disjoint sets, by index."""
-
-    train: npt.NDArray[np.int64]
-    validation: npt.NDArray[np.int64]
-    test: npt.NDArray[np.int64]
-
-
 def build_sequences(
     log: InteractionLog, vocabulary: Vocabulary | None = None, *, min_length: int = 1
 ) -> tuple[UserSequences, Vocabulary]:
@@ -220,7 +231,7 @@ def build_sequences(
 
     Args:
         log: The interactions, in any order of rows.
-        vocabulary: The items to tell apart; all others become `OUT_OF_VOCABULARY_ID`.
+        vocabulary: The items to distinguish; all others become `OUT_OF_VOCABULARY_ID`.
             If None, every item with an interaction in `log` gets an id.
         min_length: Users with fewer interactions are left out. (Their items stay in a
             vocabulary that is built here.)
@@ -229,16 +240,16 @@ def build_sequences(
         The sequences, with the users sorted, and the vocabulary of their ids.
 
     Raises:
-        ValueError: If `min_length` is not positive.
+        ValueError: If `min_length` is less than 1.
 
-    Example:
+    Examples:
         >>> log = tfrsb.data.generate_synthetic_log(num_users=5)
         >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
         >>> sequences.user_ids
         array([1, 2, 3, 4, 5])
         >>> first_items = vocabulary.decode(sequences.to_dense(10)[:, 0])
     """
-    require_positive("min_length", min_length)
+    min_length = _checks.integer("min_length", min_length, at_least=1)
     table = log.interactions
     users, user_ids = factorize(table["user_id"])
     items, values = factorize(table["item_id"])
@@ -256,22 +267,6 @@ def build_sequences(
     return sequences, vocabulary
 
 
-def factorize(values: pd.Series | npt.NDArray) -> tuple[npt.NDArray, pd.Index]:
-    """Returns the distinct values, sorted, and the place of each value among them."""
-    if pd.api.types.is_signed_integer_dtype(values.dtype):
-        integers = np.asarray(values, np.int64)
-        low, high = int(integers.min()), int(integers.max())
-        # Where integers lie dense, a table is several times as fast as hashing.
-        if high - low <= 2 * len(integers):
-            places = integers - low
-            present = np.zeros(high - low + 1, np.bool_)
-            present[places] = True
-            rank = np.cumsum(present, dtype=np.int32) - np.int32(1)
-            return rank[places], pd.Index(np.flatnonzero(present) + low)
-    codes, uniques = pd.factorize(values, sort=True)
-    return codes, pd.Index(uniques)
-
-
 def sequences_of_sorted(
     users: npt.NDArray,
     user_ids: pd.Index,
@@ -279,113 +274,59 @@ def sequences_of_sorted(
     timestamps: npt.NDArray[np.int64],
     min_length: int,
 ) -> UserSequences:
-    """Cuts events that are sorted by user and time into sequences.
+    """Cuts items and times that are sorted by user and time into sequences.
 
-    Args:
-        users: `[events]`, in any order: the place of each event's user in `user_ids`.
-        user_ids: `[users]`
-        item_ids: `[events]`, sorted.
-        timestamps: `[events]`, sorted.
-        min_length: Users with fewer events are left out.
+    `users` holds the place of each event's user in `user_ids`, in any order.
     """
     counts = np.bincount(users, minlength=len(user_ids))
     sequences = UserSequences(
-        user_ids=np.asarray(user_ids),
-        item_ids=item_ids,
-        timestamps=timestamps,
-        row_splits=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.asarray(user_ids), item_ids, timestamps, _splits(counts)
     )
     if counts.min() < min_length:
         sequences = sequences.select(counts >= min_length)
     return sequences
 
 
-def keys_to_sort_by(
-    users: npt.NDArray, timestamps: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], int, int] | None:
-    """Packs users and times into integers of the same order: one sort instead of two.
+def as_indices(indices: npt.ArrayLike) -> npt.NDArray:
+    """Returns indices or a mask as an array, also where there is none.
 
-    Args:
-        users: `[events]`, from 0 on.
-        timestamps: `[events]`
-
-    Returns:
-        The keys, `[events]`: a user's number, and in the low bits the time since the
-        earliest; how many bits these are; and the earliest time. None if both do not
-        fit into 63 bits.
+    NumPy makes an empty list an array of floats, which cannot be indices.
     """
-    first, last = int(timestamps.min()), int(timestamps.max())
-    time_bits = (last - first).bit_length()
-    if int(users.max()).bit_length() + time_bits > 63:
-        return None
-    keys = users.astype(np.int64)
-    keys <<= time_bits
-    keys += timestamps  # Which may overflow, and comes back.
-    keys -= first
-    return keys, time_bits, first
+    rows = np.asarray(indices)
+    return rows if rows.size else rows.astype(np.int64)
 
 
-def time_order(
-    users: npt.NDArray, timestamps: npt.NDArray[np.int64]
-) -> npt.NDArray[np.intp]:
-    """Returns the order by user and time; equal events keep the order they have."""
-    packed = keys_to_sort_by(users, timestamps)
-    if packed is None:
-        return np.lexsort((timestamps, users))
-    return np.argsort(packed[0], kind="stable")
+def _splits(lengths: npt.ArrayLike) -> _IntArray:
+    """Returns where rows of these lengths begin, and where the last one ends."""
+    return np.append(0, np.cumsum(lengths)).astype(np.int64)
 
 
-def split_users(
-    num_users: int,
-    *,
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
-    seed: int = 0,
-) -> UserSplit:
-    """Divides users at random into a training, a validation and a test set.
-
-    The indices are in random order, so a prefix of a set is a random sample of it.
-
-    Args:
-        num_users: The number of users.
-        fractions: The share of each set, to the nearest user.
-        seed: The same seed gives the same sets.
-
-    Returns:
-        The indices of each set: disjoint, and every user is in one of them.
-
-    Raises:
-        ValueError: If `num_users` is not positive, or `fractions` are not three
-            non-negative numbers that sum to 1.
-
-    Example:
-        >>> split = tfrsb.data.split_users(10, fractions=(0.5, 0.2, 0.3))
-        >>> [len(part) for part in split]
-        [5, 2, 3]
-    """
-    require_positive("num_users", num_users)
-    if (
-        len(fractions) != 3
-        or not all(fraction >= 0 for fraction in fractions)
-        or not math.isclose(sum(fractions), 1)
-    ):
-        raise ValueError(
-            "fractions must be three non-negative numbers that sum to 1, but they are "
-            f"{fractions}."
+def _flat(
+    name: str, lists: Iterable[Sequence[int]], dtype: type[np.signedinteger]
+) -> npt.NDArray:
+    """Returns the integers of all lists in one array."""
+    flat = [value for values in lists for value in values]
+    integers = np.array(flat if flat else np.empty(0, dtype))
+    if not np.issubdtype(integers.dtype, np.integer):
+        raise TypeError(
+            f"{name} must hold integers, but they are of type {integers.dtype}."
         )
-    users = np.random.default_rng(seed).permutation(num_users)
-    bounds = np.rint(np.cumsum(fractions[:2]) * num_users).astype(int)
-    return UserSplit(*np.split(users, bounds))
-
-
-def require_positive(name: str, value: int) -> None:
-    """Raises ValueError unless an argument is at least 1."""
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, but is {value}.")
-
-
-def _require_dtype(name: str, array: npt.NDArray, dtype: type[np.generic]) -> None:
-    if array.ndim != 1 or array.dtype != dtype:
+    if not np.array_equal(integers, integers.astype(dtype)):
         raise ValueError(
-            f"{name} must be a one-dimensional array of {np.dtype(dtype)}, but it is "
-            f"of {array.dtype} and has the shape {array.shape}."
+            f"{name} must hold integers that fit into {np.dtype(dtype)}, but they span "
+            f"[{integers.min()}, {integers.max()}]."
+        )
+    return integers.astype(dtype)
+
+
+def _require_vector(
+    name: str, array: npt.NDArray, dtype: type[np.generic] | None = None
+) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, but it is {array!r}.")
+    if array.ndim != 1 or (dtype is not None and array.dtype != dtype):
+        of_type = "" if dtype is None else f" of {np.dtype(dtype)}"
+        raise ValueError(
+            f"{name} must be a one-dimensional array{of_type}, but it is of "
+            f"{array.dtype} and has the shape {array.shape}."
         )

@@ -208,7 +208,7 @@ def test_a_file_name_is_no_pattern(table, tmp_path, polars):
 
 
 def test_min_length_is_checked(tmp_path):
-    with pytest.raises(ValueError, match="min_length must be at least 1"):
+    with pytest.raises(ValueError, match="min_length must be an integer of at least 1"):
         scan_sequences(tmp_path / "log.csv", **COLUMNS, min_length=0)
 
 

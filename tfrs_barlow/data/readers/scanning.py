@@ -13,15 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tfrs_barlow import _checks
+from tfrs_barlow.data.ordering import factorize, keys_to_sort_by
 from tfrs_barlow.data.readers.delimited import SEPARATORS, header
 from tfrs_barlow.data.readers.malformed import MalformedLines, OnMalformed
 from tfrs_barlow.data.readers.tables import read_log
 from tfrs_barlow.data.sequences import (
     UserSequences,
     build_sequences,
-    factorize,
-    keys_to_sort_by,
-    require_positive,
     sequences_of_sorted,
 )
 from tfrs_barlow.data.vocabulary import Vocabulary
@@ -81,7 +80,7 @@ def scan_sequences(
         FileNotFoundError, ImportError, MalformedFileError, ValueError, TypeError: As
             `read_interactions` raises them.
     """
-    require_positive("min_length", min_length)
+    _checks.integer("min_length", min_length, at_least=1)
     malformed = MalformedLines(on_malformed)
     names = {
         "user_column": user_column,

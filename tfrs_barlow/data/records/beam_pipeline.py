@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data.records import folder as record_folder
 from tfrs_barlow.data.records.beam_reading import FileSystems, InteractionBatch, beam
 from tfrs_barlow.data.records.folder import Shard
@@ -25,7 +26,6 @@ from tfrs_barlow.data.records.writing import (
     serialize_user,
     shard_bounds,
 )
-from tfrs_barlow.data.sequences import require_positive
 from tfrs_barlow.data.vocabulary import Vocabulary
 
 # Users are sorted in this many ranges, each by one worker: a thousand million users
@@ -91,7 +91,7 @@ class WriteSequences(beam.PTransform):
             ("hot_key_fanout", hot_key_fanout),
         ):
             if value is not None:
-                require_positive(name, value)
+                _checks.integer(name, value, at_least=1)
         self._path = os.fspath(path)
         self._vocabulary = vocabulary
         self._min_length = min_length
