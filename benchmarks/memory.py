@@ -7,9 +7,9 @@ The first part generates a log of MovieLens-20M's size, writes its sequences as 
 files, and pretrains from these for ten epochs with a backup every 100 steps, while the
 memory of the process is sampled: it must not grow. Then it does no more than read, for
 ten epochs, with the allocator as it is and with two arenas, as in the training, to
-tell whether what grows is in use. The second part pretrains with item
-tables of several sizes, one process each, and sets the peak beside what
-`SequenceEncoder.item_table_memory` had estimated before anything was allocated.
+tell whether what grows is in use. The second part trains
+item tables of several sizes, one process each, and compares the peak of the memory with
+the size of the table.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def print_epochs(found: Any, task: str, environment: dict[str, str]) -> None:
 
 
 def train(*setting: Any) -> Any:
-    """Trains on random histories, and returns estimate, peak and losses."""
+    """Trains on random histories; returns table size, peak, losses and seconds."""
     import tensorflow as tf
 
     import tfrs_barlow as tfrsb
@@ -219,8 +219,6 @@ def train(*setting: Any) -> Any:
             vocabulary_size=table.items,
             num_sampled=1000,
         )
-    lookups = 2 * BATCH_SIZE * LENGTH
-    memory = encoder.item_table_memory(table.optimizer, lookups)
     model.compile(tf.keras.optimizers.get(table.optimizer))
     rng = np.random.default_rng(0)
     # Users of one taste: items around a number of theirs.
@@ -239,26 +237,27 @@ def train(*setting: Any) -> Any:
 
     model.fit(batches.take(table.steps), callbacks=[Record()], verbose=0)
     seconds = float(np.median(np.diff(ticks[2:])))
-    return memory.total, resident("VmHWM"), losses[0], losses[-1], seconds
+    size = 4 * tf.size(encoder.item_embedding.embeddings).numpy()
+    return int(size), resident("VmHWM"), losses[0], losses[-1], seconds
 
 
 def print_tables() -> None:
-    """Prints estimated and measured memory of several item tables."""
+    """Prints the size of several item tables and the memory of their training."""
     small = {
         model: in_process("train", model, SMALL, None, "adagrad", 5)[1]
         for model in ("pretraining", "next item")
     }
     print(
-        "model            items       rows optimizer  estimate, GiB  measured"
+        "model            items       rows optimizer     table, GiB  measured"
         "  peak of all  s/step  loss, first and last"
     )
     for table in TABLES:
-        estimate, peak, first, last, seconds = in_process("train", *table)
+        size, peak, first, last, seconds = in_process("train", *table)
         grown = peak - small[table.model]
         rows = table.hash_buckets or table.items
         print(
             f"{table.model:12} {table.items:9,} {rows:10,} {table.optimizer:9} "
-            f"{estimate / GIB:14.2f} {grown / GIB:9.2f} {peak / GIB:12.2f} "
+            f"{size / GIB:14.2f} {grown / GIB:9.2f} {peak / GIB:12.2f} "
             f"{seconds:7.2f} {first:9.2f} {last:9.2f}",
             flush=True,
         )

@@ -103,7 +103,9 @@ def test_an_export_embeds_as_the_tower_in_inference(tmp_path):
 
 @pytest.mark.slow
 def test_an_encoder_of_ours_is_a_layer_of_keras_3(tmp_path):
-    encoder = tfrsb.layers.ItemPoolingEncoder(VOCABULARY.size, 4, 3, pooling="mean")
+    encoder = tfrsb.layers.ItemPoolingEncoder(
+        VOCABULARY.size, embedding_dim=4, output_dim=3
+    )
     version = tfrsb.serving.export(encoder, tmp_path / "users", vocabulary=VOCABULARY)
     layer = keras.layers.TFSMLayer(str(version), call_endpoint="embed")
     history = ["film 3", "film 9", "film 1"]

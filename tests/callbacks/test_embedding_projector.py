@@ -59,7 +59,7 @@ class Shown:
 
 
 def make_encoder(rows=VOCABULARY.size):
-    encoder = tfrsb.layers.ItemPoolingEncoder(rows, 4, 3, pooling="mean")
+    encoder = tfrsb.layers.ItemPoolingEncoder(rows, embedding_dim=4, output_dim=3)
     encoder(tf.constant([[3]]))
     return encoder
 

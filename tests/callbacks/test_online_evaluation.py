@@ -84,7 +84,9 @@ def evaluate(callback, encoder, epoch=0, epochs=1):
 
 
 def test_is_the_linear_probe_of_the_encoder():
-    encoder = tfrsb.layers.ItemPoolingEncoder(13, 4, 3, dropout=0.5, pooling="mean")
+    encoder = tfrsb.layers.ItemPoolingEncoder(
+        13, embedding_dim=4, output_dim=3, dropout=0.5
+    )
     encoder(tf.constant([[3]]))
     encoder.item_embedding.embeddings.assign(tf.random.normal([13, 4]) / 100)
     rng = np.random.default_rng(0)
@@ -285,7 +287,7 @@ def test_training_is_the_same_to_the_last_bit():
 
 @BOTH
 def test_a_diverged_encoder_is_named(callback):
-    encoder = tfrsb.layers.ItemPoolingEncoder(13, 4, 3, pooling="mean")
+    encoder = tfrsb.layers.ItemPoolingEncoder(13, embedding_dim=4, output_dim=3)
     encoder(tf.constant([[3]]))
     encoder.item_embedding.embeddings.assign(tf.fill([13, 4], np.nan))
     with pytest.raises(ValueError, match=r"must be finite.*training has diverged"):

@@ -1,3 +1,8 @@
+"""The projector."""
+
+import pathlib
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,7 +10,7 @@ import tensorflow as tf
 from tfrs_barlow.layers.projector import Projector
 
 
-def test_layers_are_those_of_the_paper():
+def test_layers_are_those_of_the_paper() -> None:
     projector = Projector([5, 6, 7])
     projector.build([None, 4])
     shapes = {weight.name: tuple(weight.shape) for weight in projector.weights}
@@ -24,7 +29,7 @@ def test_layers_are_those_of_the_paper():
     }
 
 
-def test_one_layer_is_a_linear_map():
+def test_one_layer_is_a_linear_map() -> None:
     projector = Projector([2])
     inputs = tf.constant([[1.0, 2.0], [3.0, 4.0]])
     projector(inputs)
@@ -34,7 +39,7 @@ def test_one_layer_is_a_linear_map():
     )
 
 
-def test_hidden_layer_normalizes_then_activates():
+def test_hidden_layer_normalizes_then_activates() -> None:
     projector = Projector([1, 1])
     inputs = tf.constant([[-100.0], [0.0], [100.0]])
     projector(inputs)
@@ -47,7 +52,7 @@ def test_hidden_layer_normalizes_then_activates():
     )
 
 
-def test_small_embeddings_are_standardized_too():
+def test_small_embeddings_are_standardized_too() -> None:
     """An epsilon of 1e-3, Keras' default, would leave them ten times too small."""
     projector = Projector([64, 64], activation="linear")
     hidden = tf.keras.Model(
@@ -58,11 +63,11 @@ def test_small_embeddings_are_standardized_too():
     np.testing.assert_allclose(np.std(hidden(small), axis=0), 1, atol=0.15)
 
 
-def test_statistics_are_those_of_the_global_batch():
+def test_statistics_are_those_of_the_global_batch() -> None:
     assert all(norm.synchronized for norm in Projector([4, 4, 4])._norms)
 
 
-def test_inference_uses_moving_statistics():
+def test_inference_uses_moving_statistics() -> None:
     projector = Projector([8, 8])
     inputs = tf.random.normal([16, 4])
     fresh = projector(inputs, training=False)
@@ -72,7 +77,7 @@ def test_inference_uses_moving_statistics():
     assert not np.allclose(fresh, projector(inputs, training=False))
 
 
-def test_survives_saving(tmp_path):
+def test_survives_saving(tmp_path: pathlib.Path) -> None:
     inputs = tf.random.normal([16, 4])
     model = tf.keras.Sequential([Projector([8, 8], activation="gelu")])
     model(inputs, training=True)
@@ -81,7 +86,7 @@ def test_survives_saving(tmp_path):
     np.testing.assert_allclose(loaded(inputs), model(inputs), atol=1e-6)
 
 
-def test_config_makes_an_equal_projector():
+def test_config_makes_an_equal_projector() -> None:
     projector = Projector((8, 4), activation="gelu", name="head", dtype="float64")
     twin = Projector.from_config(projector.get_config())
     assert twin.get_config() == projector.get_config()
@@ -89,14 +94,14 @@ def test_config_makes_an_equal_projector():
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
-def test_computes_in_the_dtype_of_its_policy(policy):
+def test_computes_in_the_dtype_of_its_policy(policy: str) -> None:
     projector = Projector([8, 8], dtype=policy)
     outputs = projector(tf.random.normal([16, 4]), training=True)
     assert outputs.dtype == projector.compute_dtype
     assert np.isfinite(outputs).all()
 
 
-def test_compiles_to_xla_with_unknown_batch_size():
+def test_compiles_to_xla_with_unknown_batch_size() -> None:
     projector = Projector([8, 8])
     inputs = tf.random.normal([16, 4])
     expected = projector(inputs)
@@ -106,22 +111,35 @@ def test_compiles_to_xla_with_unknown_batch_size():
     np.testing.assert_allclose(compiled(inputs), expected, atol=1e-6)
 
 
-def test_output_shape_is_known_in_advance():
+def test_output_shape_is_known_in_advance() -> None:
     assert Projector([8, 4]).compute_output_shape([None, 3]).as_list() == [None, 4]
     assert Projector([8, 4])(tf.keras.Input([3])).shape.as_list() == [None, 4]
 
 
-@pytest.mark.parametrize("units", [(), (8, 0), (8, -1), (8, 2.5), ("8",)])
-def test_rejects_widths_that_are_not_positive_integers(units):
-    with pytest.raises(ValueError, match="units must"):
+@pytest.mark.parametrize(
+    ("units", "error"),
+    [
+        ((), ValueError),
+        ((8, 0), ValueError),
+        ((8, -1), ValueError),
+        ((8, 2.5), TypeError),
+        (("8",), TypeError),
+        ("8", TypeError),
+        (8, TypeError),
+    ],
+)
+def test_rejects_widths_that_are_not_positive_integers(
+    units: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="units must"):
         Projector(units)
 
 
-def test_rejects_an_unknown_activation():
+def test_rejects_an_unknown_activation() -> None:
     with pytest.raises(ValueError, match="nonesuch"):
         Projector([8], activation="nonesuch")
 
 
-def test_rejects_sequences():
+def test_rejects_sequences() -> None:
     with pytest.raises(ValueError, match="expected ndim=2, found ndim=3"):
         Projector([8])(tf.zeros([2, 3, 4]))

@@ -20,7 +20,9 @@ FEATURES = {
 
 
 def encoder(**settings):
-    return tfrsb.layers.ConvolutionEncoder(20, 8, 4, filters=8, **settings)
+    return tfrsb.layers.ConvolutionEncoder(
+        20, embedding_dim=8, output_dim=4, filters=8, **settings
+    )
 
 
 def models():

@@ -145,8 +145,8 @@ def test_the_first_step_is_a_share_of_the_weight_whatever_the_gradient(scale):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: tfrsb.layers.GRUEncoder(10, 4, 4),
-        lambda: tfrsb.layers.TransformerEncoder(10, 4, 4),
+        lambda: tfrsb.layers.GRUEncoder(10, embedding_dim=4, output_dim=4),
+        lambda: tfrsb.layers.TransformerEncoder(10, embedding_dim=4, output_dim=4),
         lambda: tf.keras.layers.MultiHeadAttention(2, 3),
         lambda: tfrsb.layers.Projector([4, 4]),
     ],

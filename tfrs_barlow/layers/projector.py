@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow._checks import checked_integer
+from tfrs_barlow import _checks
 from tfrs_barlow.layers._build import build_layer
 
 
@@ -15,46 +15,50 @@ from tfrs_barlow.layers._build import build_layer
 class Projector(tf.keras.layers.Layer):
     """Maps embeddings to the space in which Barlow Twins compares two views.
 
-    Every layer but the last is linear without bias, batch normalization, activation;
-    the last is linear without bias. Once pretraining is done the projector is thrown
-    away: probes, fine-tuning and serving read the encoder.
+    Every layer but the last is linear without bias, batch normalization, activation.
+    The last layer is linear without bias. After pretraining the projector is dropped:
+    probes, fine-tuning and serving use the encoder.
 
-    Batch normalization takes its statistics over all replicas, since the loss under
-    `tf.distribute` is that of the global batch.
+    Batch normalization computes its statistics over all replicas, because under
+    `tf.distribute` the loss is that of the global batch.
 
-    References:
-        Zbontar et al., "Barlow Twins: Self-Supervised Learning via Redundancy
-        Reduction", 2021, section 3, https://arxiv.org/abs/2103.03230.
+    Args:
+        units: The width of each layer. The last one is the width of the output.
+        activation: The activation, as in `tf.keras.layers.Dense`.
+        name: The name of the layer.
+        **kwargs: Passed on to `tf.keras.layers.Layer`.
 
-    Example:
+    Raises:
+        TypeError: If `units` is not a sequence of integers.
+        ValueError: If `units` is empty or has a width below 1, or `activation` is
+            unknown.
+
+    Examples:
         >>> projector = tfrsb.layers.Projector([512, 512, 2048])
         >>> projector(tf.random.normal([32, 128]), training=True).shape
         TensorShape([32, 2048])
+
+    References:
+        Zbontar et al. (2021), "Barlow Twins: Self-Supervised Learning via Redundancy
+        Reduction", https://arxiv.org/abs/2103.03230, section 3.
     """
 
     def __init__(
         self,
         units: Sequence[int] = (512, 512, 512),
+        *,
         activation: str | Callable[[tf.Tensor], tf.Tensor] = "relu",
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initializes the projector.
-
-        Args:
-            units: The width of every layer, the last being that of the output.
-            activation: The activation, as `tf.keras.layers.Dense` takes it.
-            name: The name of the layer.
-            **kwargs: The arguments of `tf.keras.layers.Layer`.
-
-        Raises:
-            ValueError: If `units` is empty or not all positive integers, or
-                `activation` is unknown.
-        """
         super().__init__(name=name, **kwargs)
+        if isinstance(units, str) or not isinstance(units, Sequence):
+            raise TypeError(f"units must be a list of integers, but it is {units!r}.")
         if not units:
-            raise ValueError("units must hold at least one width, but it is empty.")
-        self.units = tuple(checked_integer("units", width) for width in units)
+            raise ValueError("units must have at least one width, but it is empty.")
+        self.units = tuple(
+            _checks.integer("units", width, at_least=1) for width in units
+        )
         self.activation = tf.keras.activations.get(activation)
         self.input_spec = tf.keras.layers.InputSpec(ndim=2)
         self._dense = [
@@ -63,8 +67,8 @@ class Projector(tf.keras.layers.Layer):
             )
             for index, width in enumerate(self.units)
         ]
-        # Momentum and epsilon are those of the original implementation. Keras' epsilon
-        # of 1e-3 would outweigh the variance that a fresh encoder comes with.
+        # Momentum and epsilon as in the original implementation. Keras' epsilon of 1e-3
+        # would exceed the variance of the embeddings of a fresh encoder.
         self._norms = [
             tf.keras.layers.BatchNormalization(
                 momentum=0.9,
@@ -77,7 +81,7 @@ class Projector(tf.keras.layers.Layer):
         ]
 
     def build(self, input_shape: Any) -> None:
-        """Creates all weights, for embeddings as wide as `input_shape` ends."""
+        """Creates all weights, for embeddings `input_shape[-1]` wide."""
         width = input_shape[-1]
         for dense in self._dense:
             build_layer(dense, [None, width])
@@ -90,12 +94,12 @@ class Projector(tf.keras.layers.Layer):
         """Projects embeddings.
 
         Args:
-            inputs: Embeddings of shape [batch, dim].
-            training: Whether batch normalization goes by this batch, and learns from
-                it, or by what it has learned.
+            inputs: `[batch, dim]` embeddings.
+            training: Whether batch normalization uses the statistics of this batch, and
+                updates its moving averages, or uses these averages.
 
         Returns:
-            The projections, of shape [batch, units[-1]].
+            The projections, `[batch, units[-1]]`.
         """
         outputs = inputs
         for dense, norm in zip(self._dense, self._norms, strict=False):
@@ -103,11 +107,11 @@ class Projector(tf.keras.layers.Layer):
         return self._dense[-1](outputs)
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        """Returns [batch, units[-1]]."""
+        """Returns `[batch, units[-1]]`."""
         return tf.TensorShape([tf.TensorShape(input_shape)[0], self.units[-1]])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make a projector like this one."""
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "units": self.units,

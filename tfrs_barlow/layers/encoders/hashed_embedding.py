@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_barlow._checks import checked_integer
+from tfrs_barlow import _checks
 from tfrs_barlow.ids import FIRST_ITEM_ID
 
 # A prime above all ids, whose products fit into 64 bits.
@@ -18,19 +18,31 @@ _PRIME = 2**31 - 1
 class HashedEmbedding(tf.keras.layers.Layer):
     """Looks items up in several rows of one small table, chosen by hash functions.
 
-    An embedding is the rows of an item side by side, each of `output_dim / num_hashes`
-    numbers. With ten million items, two hashes and a million rows, each row is that of
-    some twenty items, but few items share both of theirs with another: two given items
-    do so with a probability of about one in the square of the number of rows. Reserved
-    ids have rows of their own.
+    An embedding is the concatenation of `num_hashes` rows, each of
+    `output_dim / num_hashes` numbers. With ten million items, two hashes and a million
+    rows, about twenty items share each row, but two given items share both rows with a
+    probability of only about one in the square of the number of rows. Each reserved id
+    has its own row.
 
-    The hash functions are those of Carter and Wegman, in integers of 64 bits: an id has
-    its rows on any device, and in any process that loads the layer.
+    The hash functions are those of Carter and Wegman, in integers of 64 bits, so an id
+    has the same rows on any device and in any process that loads the layer.
+
+    Args:
+        input_dim: The number of ids, as in `tf.keras.layers.Embedding`.
+        output_dim: The width of an embedding, a multiple of `num_hashes`.
+        num_buckets: The rows of the table, those of reserved ids included.
+        num_hashes: The number of rows that make up an embedding.
+        seed: Fixes the hash functions.
+        **kwargs: Passed on to `tf.keras.layers.Layer`.
 
     Attributes:
         embeddings: The table, `[num_buckets, output_dim / num_hashes]`.
 
-    Example:
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If an argument is out of its range.
+
+    Examples:
         >>> table = tfrsb.layers.HashedEmbedding(10_000_000, 8, num_buckets=1_000)
         >>> table(tf.constant([[3, 9_999_999], [0, 1]])).shape
         TensorShape([2, 2, 8])
@@ -38,9 +50,10 @@ class HashedEmbedding(tf.keras.layers.Layer):
         TensorShape([1000, 4])
 
     References:
-        Carter and Wegman 1979, Universal classes of hash functions; Coleman et al.
-        2023, Unified Embedding: Battle-Tested Feature Representations for Web-Scale ML
-        Systems, arXiv 2305.12102, which has the shared table.
+        Carter and Wegman (1979), "Universal Classes of Hash Functions",
+        https://doi.org/10.1016/0022-0000(79)90044-8.
+        Coleman et al. (2023), "Unified Embedding: Battle-Tested Feature Representations
+        for Web-Scale ML Systems", https://arxiv.org/abs/2305.12102 (the shared table).
     """
 
     def __init__(
@@ -53,39 +66,24 @@ class HashedEmbedding(tf.keras.layers.Layer):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        """Initializes the layer.
-
-        Args:
-            input_dim: The number of ids, as of `tf.keras.layers.Embedding`.
-            output_dim: The width of an embedding, a multiple of `num_hashes`.
-            num_buckets: The rows of the table, those of reserved ids included.
-            num_hashes: In how many rows an item is looked up.
-            seed: Fixes the hash functions.
-            **kwargs: The arguments of `tf.keras.layers.Layer`.
-
-        Raises:
-            ValueError: If an argument is out of its range.
-        """
-        # The table stays as it is, and what is looked up takes the dtype of the layer.
+        # Without autocast the table keeps its dtype: `call` casts what it looks up.
         super().__init__(autocast=False, **kwargs)
-        self.input_dim = checked_integer("input_dim", input_dim)
-        if self.input_dim > _PRIME:
-            raise ValueError(
-                f"input_dim must be at most {_PRIME}, but it is {input_dim}."
-            )
-        self.num_buckets = checked_integer(
-            "num_buckets", num_buckets, minimum=FIRST_ITEM_ID + 1
+        self.input_dim = _checks.integer(
+            "input_dim", input_dim, at_least=1, at_most=_PRIME
         )
-        self.num_hashes = checked_integer("num_hashes", num_hashes)
-        self.output_dim = checked_integer("output_dim", output_dim)
+        self.num_buckets = _checks.integer(
+            "num_buckets", num_buckets, at_least=FIRST_ITEM_ID + 1
+        )
+        self.num_hashes = _checks.integer("num_hashes", num_hashes, at_least=1)
+        self.output_dim = _checks.integer("output_dim", output_dim, at_least=1)
         if self.output_dim % self.num_hashes:
             raise ValueError(
                 f"output_dim must be a multiple of num_hashes={num_hashes}, but it is "
                 f"{output_dim}."
             )
-        self.seed = seed
+        self.seed = _checks.integer("seed", seed, at_least=0)
         self.embeddings: Any = None
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(self.seed)
         self._factors = generator.integers(1, _PRIME, self.num_hashes)
         self._summands = generator.integers(0, _PRIME, self.num_hashes)
 
@@ -106,7 +104,7 @@ class HashedEmbedding(tf.keras.layers.Layer):
             ids: Integers from 0 to `input_dim` - 1, of any shape.
 
         Returns:
-            The embeddings, of the shape of `ids` and `[output_dim]`.
+            The embeddings, `[..., output_dim]`.
         """
         rows = self._rows(tf.cast(ids, tf.int64))
         parts = tf.nn.embedding_lookup(self.embeddings, rows)
@@ -116,11 +114,11 @@ class HashedEmbedding(tf.keras.layers.Layer):
         return tf.cast(embeddings, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        """Returns the shape of the ids and `[output_dim]`."""
+        """Returns `[..., output_dim]`."""
         return tf.TensorShape(input_shape).concatenate([self.output_dim])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make a layer like this one."""
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "input_dim": self.input_dim,

@@ -7,17 +7,17 @@ from typing import Any
 import tensorflow as tf
 
 _DENSE_ROWS = 2**15
-"""The gradient of a table with at most so many rows is a tensor of its shape."""
+"""A table with at most so many rows has a dense gradient."""
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
 class ItemEmbedding(tf.keras.layers.Embedding):
     """A `tf.keras.layers.Embedding` that costs less to train on several devices.
 
-    The gradient of a look-up is a row for each item that is looked up, also of the same
-    item again and again: two views of 1,024 histories of 100 items are 50 MiB at a
-    width of 64. Devices send all of these to each other. Of a small table the gradient
-    itself is less, and its sum over devices is no larger.
+    The gradient of a look-up has one row for each item looked up, repeated items
+    included: 50 MiB for two views of 1,024 histories of 100 items, 64 wide. Devices
+    would send all of these rows to each other. For a small table the dense gradient is
+    smaller, and its sum over devices is no larger.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -31,5 +31,5 @@ class ItemEmbedding(tf.keras.layers.Embedding):
 
 @tf.custom_gradient
 def _with_dense_gradient(table: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Returns the table, whose gradient will not be one of slices."""
+    """Returns the table, and makes its gradient dense."""
     return tf.identity(table), tf.convert_to_tensor

@@ -1,36 +1,30 @@
-"""From one state per position to one state per sequence, padding left out."""
+"""Poolings: from one state per position to one vector per sequence."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
 
+Pooling = Literal["attention", "last", "mean"]
+
+POOLING_NAMES: tuple[Pooling, ...] = get_args(Pooling)
+
 DECAYS = (0.0, 1.0, 3.0)
-"""How the heads of `AttentionPooling` begin: with a weight of (1 + r) ** -decay for an
-item that r others follow. The first is the mean, the last sees little but the end."""
+"""How the heads of `AttentionPooling` begin: an item that r others follow has the
+weight (1 + r) ** -decay. The first head is the mean, the last sees mostly the end."""
 
 MAX_LENGTH = 200
-"""How many positions `AttentionPooling` tells apart."""
+"""How many positions `AttentionPooling` distinguishes."""
 
 
 def masked_mean(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of the real states of every row.
+    """Returns the mean of the real states of every row, `[batch, dim]`.
 
-    Args:
-        states: Finite values of shape [batch, length, dim].
-        mask: Booleans of shape [batch, length], true where a state is real.
-
-    Returns:
-        The means, of shape [batch, dim]: zeros for a row without real states.
-
-    Example:
-        >>> from tfrs_barlow.layers.encoders.pooling import masked_mean
-        >>> states = tf.constant([[[1.0], [3.0], [9.0]]])
-        >>> masked_mean(states, tf.constant([[True, True, False]])).numpy()
-        array([[2.]], dtype=float32)
+    Takes finite states `[batch, length, dim]` and a mask `[batch, length]` that is true
+    where a state is real. A row without real states gives zeros.
     """
     count = tf.math.count_nonzero(mask, axis=1, keepdims=True)
     # Dividing before the sum keeps long float16 sequences from overflowing.
@@ -39,45 +33,23 @@ def masked_mean(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 
 
 def masked_last(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Returns the last real state of every row.
-
-    Args:
-        states: Finite values of shape [batch, length, dim].
-        mask: Booleans of shape [batch, length], true where a state is real.
-
-    Returns:
-        The states, of shape [batch, dim]: zeros for a row without real states.
-
-    Example:
-        >>> from tfrs_barlow.layers.encoders.pooling import masked_last
-        >>> states = tf.constant([[[1.0], [3.0], [9.0]]])
-        >>> masked_last(states, tf.constant([[True, True, False]])).numpy()
-        array([[3.]], dtype=float32)
-    """
+    """Returns the last real state of every row, or zeros: see `masked_mean`."""
     real_from_here = tf.cumsum(tf.cast(mask, tf.int32), axis=1, reverse=True)
     is_last = mask & (real_from_here == 1)
     return _weighted_sum(states, tf.cast(is_last, states.dtype))
 
 
 class AttentionPooling(tf.keras.layers.Layer):
-    """Several weighted means of the states, side by side.
+    """Several weighted means of the states, concatenated.
 
-    A head weighs a state by a softmax of two learned terms: one of the state itself,
-    and one of how many items follow it, counted back from the most recent one. At first
-    only the latter is there, in another strength for each head (`DECAYS`).
-
-    From the `MAX_LENGTH`-th item on all count as equally old.
-
-    Example:
-        >>> from tfrs_barlow.layers.encoders.pooling import AttentionPooling
-        >>> states = tf.constant([[[1.0], [3.0], [9.0]]])
-        >>> pooled = AttentionPooling()(states, tf.constant([[True, True, False]]))
-        >>> np.round(pooled, 2)
-        array([[2.  , 2.33, 2.78]], dtype=float32)
+    Each head weighs a state by a softmax of two learned terms: one depends on the state
+    itself, one on how many items follow it. At first only the second counts, with
+    another strength for each head (`DECAYS`). From the `MAX_LENGTH`-th item on, counted
+    from the most recent one, all are equally old.
     """
 
     def build(self, input_shape: Any) -> None:
-        """Creates the weights, for states as wide as `input_shape` ends."""
+        """Creates the weights, for states `input_shape[-1]` wide."""
         ages = np.log1p(np.arange(MAX_LENGTH))[:, np.newaxis]
         self.recency = self.add_weight(
             name="recency",
@@ -92,16 +64,7 @@ class AttentionPooling(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Pools the states of every row.
-
-        Args:
-            states: Finite values of shape [batch, length, dim].
-            mask: Booleans of shape [batch, length], true where a state is real.
-
-        Returns:
-            The means of all heads, of shape [batch, heads * dim]: zeros for a row
-            without real states.
-        """
+        """Returns the means of all heads, `[batch, heads * dim]`: see `masked_mean`."""
         following = tf.cumsum(
             tf.cast(mask, tf.int32), axis=1, reverse=True, exclusive=True
         )
@@ -110,8 +73,8 @@ class AttentionPooling(tf.keras.layers.Layer):
             "bld,dh->blh", states, tf.cast(self.content, states.dtype)
         )
         real = mask[..., tf.newaxis]
-        # Selected, not added: in float16 the sum with the minimum would overflow. And
-        # a row without items, of equal weights now, has none in the end.
+        # Selected, not added: in float16 the sum with the minimum would overflow. The
+        # product sets the equal weights of a row without items to zero.
         weights = tf.nn.softmax(tf.where(real, logits, logits.dtype.min), axis=1)
         weights *= tf.cast(real, states.dtype)
         pooled = tf.matmul(weights, states, transpose_a=True)
@@ -120,11 +83,8 @@ class AttentionPooling(tf.keras.layers.Layer):
 
 
 def _weighted_sum(states: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Sums the states of a row, each times its weight.
-
-    One matrix product: unlike a gather it needs no position to exist, so that empty
-    rows and rows of length 0 need no special case.
-    """
+    """Sums the states of every row, each times its weight."""
+    # Unlike a gather, a matrix product needs no special case for rows of length 0.
     return tf.linalg.matvec(states, weights, transpose_a=True)
 
 
@@ -132,6 +92,4 @@ POOLINGS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "last": masked_last,
     "mean": masked_mean,
 }
-"""The poolings without weights, by the name an encoder can be asked for."""
-
-POOLING_NAMES = sorted(["attention", *POOLINGS])
+"""The poolings without weights, by the name that an encoder takes."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow._checks import checked_integer
+from tfrs_barlow import _checks
 from tfrs_barlow.layers._build import build_layer
 from tfrs_barlow.layers.encoders.base import SequenceEncoder
+from tfrs_barlow.layers.encoders.pooling import Pooling
 
 # Keras' own epsilon of 1e-3 would outweigh the variance of fresh item embeddings,
 # 8e-4. Below 1e-5 Keras leaves its fused kernel, a third faster.
@@ -19,20 +20,35 @@ _NORM_EPSILON = 2e-5
 class TransformerEncoder(SequenceEncoder):
     """Encodes a sequence by self-attention, with normalization before every block.
 
-    Bidirectional, as BERT4Rec, it averages the states by default; causal, as SASRec,
-    where an item attends to itself and those before, it takes the last one.
+    A bidirectional encoder (as BERT4Rec) averages the states by default. A causal one
+    (as SASRec), where an item attends to itself and earlier items, takes the last one.
 
-    Positions are learned, and counted back from the most recent item, whose position
-    is always 0. All items from the `max_length`-th on share the last position: longer
-    sequences lose no item, only the order of the oldest.
+    Position embeddings are learned. Positions are counted back from the most recent
+    item, whose position is 0. All items from the `max_length`-th on share the last
+    position: longer sequences lose no item, only the order of the oldest.
 
-    References:
-        Kang and McAuley, "Self-Attentive Sequential Recommendation", 2018,
-        https://arxiv.org/abs/1808.09781; Sun et al., "BERT4Rec", 2019,
-        https://arxiv.org/abs/1904.06690; on where to normalize, Xiong et al., 2020,
-        https://arxiv.org/abs/2002.04745.
+    Args:
+        vocabulary_size: The number of ids, reserved ids included (`Vocabulary.size`).
+            None for an encoder that reads only embeddings.
+        embedding_dim: The width of the item embeddings and of every block.
+        output_dim: The width of the embedding of a sequence.
+        dropout: The fraction of units that training sets to zero.
+        pooling: `"mean"`, `"last"` or `"attention"`. None for `"last"` if `causal`,
+            else `"mean"`.
+        hash_buckets: The rows of the item table if it shall have fewer rows than ids:
+            see `HashedEmbedding`. None for one row per id.
+        num_layers: The number of blocks, each of attention and feed-forward.
+        num_heads: The number of attention heads: a divisor of `embedding_dim`.
+        feed_forward_dim: The width of the hidden feed-forward layer.
+        causal: Whether an item attends only to itself and earlier items.
+        max_length: The number of positions with an embedding.
+        **kwargs: Passed on to `tf.keras.layers.Layer`.
 
-    Example:
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If an argument is out of its range.
+
+    Examples:
         >>> encoder = tfrsb.layers.TransformerEncoder(
         ...     vocabulary_size=100, output_dim=8, causal=True
         ... )
@@ -40,15 +56,25 @@ class TransformerEncoder(SequenceEncoder):
         'last'
         >>> encoder(tf.constant([[0, 7, 9], [5, 8, 6]])).shape
         TensorShape([2, 8])
+
+    References:
+        Kang and McAuley (2018), "Self-Attentive Sequential Recommendation",
+        https://arxiv.org/abs/1808.09781.
+        Sun et al. (2019), "BERT4Rec: Sequential Recommendation with Bidirectional
+        Encoder Representations from Transformer", https://arxiv.org/abs/1904.06690.
+        Xiong et al. (2020), "On Layer Normalization in the Transformer Architecture",
+        https://arxiv.org/abs/2002.04745.
     """
 
     def __init__(
         self,
         vocabulary_size: int | None = None,
+        *,
         embedding_dim: int = 64,
         output_dim: int = 128,
         dropout: float = 0.0,
-        pooling: str | None = None,
+        pooling: Pooling | None = None,
+        hash_buckets: int | None = None,
         num_layers: int = 2,
         num_heads: int = 2,
         feed_forward_dim: int = 256,
@@ -56,35 +82,24 @@ class TransformerEncoder(SequenceEncoder):
         max_length: int = 200,
         **kwargs: Any,
     ) -> None:
-        """Initializes the encoder.
-
-        Args:
-            vocabulary_size: See `SequenceEncoder`, as for the next four.
-            embedding_dim: The width of the item embeddings and of every block.
-            output_dim: The width of the embedding of a sequence.
-            dropout: The fraction of units that training sets to zero.
-            pooling: `"mean"`, `"last"` or `"attention"`; None for `"last"` if `causal`,
-                else `"mean"`.
-            num_layers: The number of blocks, each of attention and feed-forward.
-            num_heads: The number of attention heads: a divisor of `embedding_dim`.
-            feed_forward_dim: The width of the hidden feed-forward layer.
-            causal: Whether an item attends only to itself and the items before.
-            max_length: The number of positions told apart.
-            **kwargs: The arguments of `tf.keras.layers.Layer`.
-
-        Raises:
-            ValueError: If an argument is out of its range.
-        """
+        self.causal = _checks.boolean("causal", causal)
         if pooling is None:
             pooling = "last" if causal else "mean"
         super().__init__(
-            vocabulary_size, embedding_dim, output_dim, dropout, pooling, **kwargs
+            vocabulary_size,
+            embedding_dim=embedding_dim,
+            output_dim=output_dim,
+            dropout=dropout,
+            pooling=pooling,
+            hash_buckets=hash_buckets,
+            **kwargs,
         )
-        self.num_layers = checked_integer("num_layers", num_layers)
-        self.num_heads = checked_integer("num_heads", num_heads)
-        self.feed_forward_dim = checked_integer("feed_forward_dim", feed_forward_dim)
-        self.causal = bool(causal)
-        self.max_length = checked_integer("max_length", max_length)
+        self.num_layers = _checks.integer("num_layers", num_layers, at_least=1)
+        self.num_heads = _checks.integer("num_heads", num_heads, at_least=1)
+        self.feed_forward_dim = _checks.integer(
+            "feed_forward_dim", feed_forward_dim, at_least=1
+        )
+        self.max_length = _checks.integer("max_length", max_length, at_least=1)
         if self.embedding_dim % self.num_heads:
             raise ValueError(
                 f"num_heads must divide embedding_dim={self.embedding_dim}, but it is "
@@ -135,7 +150,7 @@ class TransformerEncoder(SequenceEncoder):
         return self._norm(states)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make an encoder like this one."""
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "num_layers": self.num_layers,
@@ -146,13 +161,13 @@ class TransformerEncoder(SequenceEncoder):
         }
 
     def _positions(self, mask: tf.Tensor) -> tf.Tensor:
-        """Returns how many items follow each one, `max_length - 1` at most."""
+        """Returns how many items follow each one, at most `max_length - 1`."""
         count = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1, keepdims=True)
         following = count - 1 - tf.range(tf.shape(mask)[1])
         return tf.clip_by_value(following, 0, self.max_length - 1)
 
     def _attended(self, mask: tf.Tensor) -> tf.Tensor:
-        """Returns who attends to whom, broadcastable to [batch, length, length]."""
+        """Returns who attends to whom, broadcastable to `[batch, length, length]`."""
         attended = mask[:, tf.newaxis, :]
         if not self.causal:
             return attended
@@ -161,10 +176,10 @@ class TransformerEncoder(SequenceEncoder):
 
 
 class _Block(tf.keras.layers.Layer):
-    """Self-attention and feed-forward, each normalized before and added to its input.
+    """Self-attention and feed-forward, each after a normalization, with shortcuts.
 
     One product computes queries, keys and values of all heads: a fifth faster than
-    `tf.keras.layers.MultiHeadAttention`, which also has no public way to be built.
+    `tf.keras.layers.MultiHeadAttention`, which also lacks a public way to build it.
     """
 
     def __init__(
@@ -209,7 +224,7 @@ class _Block(tf.keras.layers.Layer):
     def _attend(
         self, states: tf.Tensor, attended: tf.Tensor, training: bool | None
     ) -> tf.Tensor:
-        """Returns each state's mean of the others', weighted by query and key."""
+        """Returns scaled dot-product attention of the states to each other."""
         batch, length = tf.unstack(tf.shape(states)[:2])
         head_dim = self._dim // self._num_heads
         heads = tf.reshape(
@@ -219,7 +234,7 @@ class _Block(tf.keras.layers.Layer):
         query, key, value = tf.unstack(tf.transpose(heads, [2, 0, 3, 1, 4]))
         scores = tf.matmul(query * head_dim**-0.5, key, transpose_b=True)
         # Selected, not added: in float16 the sum of a score and the minimum overflows,
-        # and the softmax of a row without items, all minima, would be NaN.
+        # and a row without items, where all are minima, would give NaN.
         scores = tf.where(attended[:, tf.newaxis], scores, scores.dtype.min)
         weights = self._drop(tf.nn.softmax(scores), training=training)
         mixed = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])

@@ -1,3 +1,7 @@
+"""The poolings, by hand."""
+
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,17 +21,17 @@ MASK = tf.constant(
 )
 
 
-def test_mean_is_over_the_real_states_only():
+def test_mean_is_over_the_real_states_only() -> None:
     expected = [[4, 5], [2, 3], [3, 4], [0, 0]]
     np.testing.assert_allclose(masked_mean(STATES, MASK), expected, rtol=1e-6)
 
 
-def test_last_is_the_last_real_state():
+def test_last_is_the_last_real_state() -> None:
     expected = [[8, 9], [3, 4], [3, 4], [0, 0]]
     np.testing.assert_array_equal(masked_last(STATES, MASK), expected)
 
 
-def test_attention_begins_with_means_of_different_horizons():
+def test_attention_begins_with_means_of_different_horizons() -> None:
     """A state that r others follow has the weight (1 + r) ** -decay."""
     pooled = AttentionPooling()(STATES, MASK)
     assert DECAYS == (0, 1, 3)
@@ -41,7 +45,7 @@ def test_attention_begins_with_means_of_different_horizons():
     np.testing.assert_array_equal(pooled[3], np.zeros(6))
 
 
-def test_attention_learns_to_weigh_by_content():
+def test_attention_learns_to_weigh_by_content() -> None:
     pool = AttentionPooling()
     pool.build([None, None, 2])
     pool.recency.assign(tf.zeros_like(pool.recency))
@@ -51,7 +55,7 @@ def test_attention_learns_to_weigh_by_content():
     np.testing.assert_allclose(pool(STATES, MASK)[0], expected, rtol=1e-5)
 
 
-def test_attention_counts_all_old_items_as_equally_old():
+def test_attention_counts_all_old_items_as_equally_old() -> None:
     states = tf.reshape(tf.range(2.0 * MAX_LENGTH), [1, -1, 1])
     mask = tf.ones([1, 2 * MAX_LENGTH], tf.bool)
     with tf.GradientTape() as tape:
@@ -64,15 +68,15 @@ def test_attention_counts_all_old_items_as_equally_old():
 
 @pytest.mark.parametrize("pool", POOLINGS.values(), ids=POOLINGS)
 class TestEveryPooling:
-    def test_length_zero_gives_zeros(self, pool):
+    def test_length_zero_gives_zeros(self, pool: Any) -> None:
         pooled = pool(tf.zeros([2, 0, 3]), tf.zeros([2, 0], tf.bool))
         np.testing.assert_array_equal(pooled, np.zeros([2, 3]))
 
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-    def test_keeps_the_dtype(self, pool, dtype):
+    def test_keeps_the_dtype(self, pool: Any, dtype: str) -> None:
         assert pool(tf.cast(STATES, dtype), MASK).dtype == dtype
 
-    def test_gradient_reaches_real_states_only(self, pool):
+    def test_gradient_reaches_real_states_only(self, pool: Any) -> None:
         with tf.GradientTape() as tape:
             tape.watch(STATES)
             total = tf.reduce_sum(pool(STATES, MASK))
@@ -83,7 +87,7 @@ class TestEveryPooling:
         np.testing.assert_allclose(gradient.sum(axis=1)[:, 0], [1, 1, 1, 0], rtol=1e-6)
 
 
-def test_mean_of_many_large_float16_states_does_not_overflow():
+def test_mean_of_many_large_float16_states_does_not_overflow() -> None:
     states = tf.fill([1, 1000, 1], tf.constant(60000, tf.float16))
     mean = masked_mean(states, tf.ones([1, 1000], tf.bool))
     np.testing.assert_allclose(tf.cast(mean, tf.float32), [[60000]], rtol=1e-2)
