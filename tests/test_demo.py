@@ -1,7 +1,9 @@
-"""The main example, as a user starts, breaks and restarts it."""
+"""The demo, as a user starts, interrupts and restarts it."""
 
 import os
+import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,17 +47,41 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-def test_ends_with_tables_and_a_saved_model(data_dir, tmp_path, capsys):
+def test_ends_with_a_table_a_picture_and_a_saved_model(data_dir, tmp_path, capsys):
     demo.main([f"--data_dir={data_dir}", f"--output_dir={tmp_path}", *TINY])
     printed = capsys.readouterr().out
+    assert re.search(r"User \d+, recommended:\n  \w+ \d+\n", printed)
     assert "9 users with labels, 12 to test" in printed
-    assert re.search(r"User \d+, recommended: \w+ \d+;", printed)
-    figures = pd.read_csv(tmp_path / "figures.csv", index_col="encoder")
-    assert figures.index.tolist() == ["untrained", "pretrained"]
-    assert figures.stack().between(0, 1).all()
+    assert printed.splitlines()[-1].startswith("pretrained  ")
+    metrics = pd.read_csv(tmp_path / "metrics.csv", index_col="encoder")
+    assert metrics.index.tolist() == ["untrained", "pretrained"]
+    assert metrics.stack().between(0, 1).all()
+    picture = (tmp_path / "result.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
     model = tf.saved_model.load(tmp_path / "model" / "1")
     history = tf.constant([[1, 2, 3]], tf.int64)
     assert model.signatures["embed"](history)["embedding"].shape == (1, 128)
+
+
+def test_a_log_is_named_after_its_data_set_or_its_folder(
+    data_dir, tmp_path, monkeypatch
+):
+    copy = shutil.copytree(data_dir, tmp_path / "my-ratings")
+    monkeypatch.chdir(copy)
+    assert demo.load(None, pathlib.Path())[0] == "my-ratings"
+    assert demo.load(None, copy)[0] == "my-ratings"
+    assert demo.load("ml-1m", copy)[0] == "ml-1m"
+    assert demo.load(None, None)[0] == "synthetic"
+
+
+def test_later_releases_of_movielens_are_recognized_by_their_files(tmp_path):
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n7,Alien,Horror\n")
+    (tmp_path / "ratings.csv").write_text(
+        "userId,movieId,rating,timestamp\n1,7,4.5,964982703\n"
+    )
+    name, log = demo.load(None, tmp_path)
+    assert name == tmp_path.name
+    assert log.interactions["item_id"].tolist() == [7]
 
 
 def test_a_run_with_other_settings_needs_another_folder(data_dir, tmp_path, capsys):
@@ -98,6 +124,8 @@ def test_ctrl_c_and_a_second_start_resume(data_dir, tmp_path):
     printed, _ = second.communicate(timeout=240)
     assert second.returncode == 0, printed
     assert "Saved model" in printed
+    epochs = pd.read_csv(tmp_path / "pretraining.csv")["epoch"]
+    assert epochs.tolist() == [0, 1]
     # The first epoch was not trained again.
     assert "Epoch 2/2" in printed
     assert "Epoch 1/2" not in printed

@@ -41,6 +41,19 @@ def test_imports_in_keras_2_mode():
     assert python("import tfrs_barlow", TF_USE_LEGACY_KERAS="1").returncode == 0
 
 
+SLOW_TO_IMPORT = ["sklearn", "scipy.stats", "matplotlib", "duckdb", "pooch"]
+
+
+def test_the_import_loads_nothing_slow_beyond_tensorflow_and_tfrs():
+    code = f"""
+import sys, tensorflow, tensorflow_recommenders
+before = set(sys.modules)
+import tfrs_barlow
+print(sorted(set({SLOW_TO_IMPORT}) & (set(sys.modules) - before)))
+"""
+    assert python(code, TF_USE_LEGACY_KERAS="1").stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -59,7 +72,7 @@ def test_keras_3_is_refused_with_what_to_do(code):
 
 
 def imported_packages(package):
-    """The rooms that the modules of a package import."""
+    """The packages that the modules of a package import."""
     for file in (FOLDER / package).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
