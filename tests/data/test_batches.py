@@ -10,14 +10,12 @@ from tfrs_barlow.data import UserSequences, training_batches
 
 
 def make_sequences(lengths, apart=10):
-    """User u has the items 10 u + 3, 10 u + 4, ...: an item tells its place."""
-    items = [apart * user + 3 + np.arange(n) for user, n in enumerate(lengths)]
-    events = sum(lengths)
-    return UserSequences(
-        user_ids=np.arange(len(lengths)),
-        item_ids=np.concatenate(items).astype(np.int32),
-        timestamps=np.zeros(events, np.int64),
-        row_splits=np.cumsum([0, *lengths]),
+    """User u has the items 10 u + 3, 10 u + 4, ...: an item shows user and place."""
+    return UserSequences.from_lists(
+        {
+            user: range(apart * user + 3, apart * user + 3 + length)
+            for user, length in enumerate(lengths)
+        }
     )
 
 
@@ -148,11 +146,16 @@ def test_an_unknown_layout_is_refused():
         training_batches(SEQUENCES, batch_size=2, length=3, layout="dense")
 
 
-@pytest.mark.parametrize("argument", ["batch_size", "length"])
+@pytest.mark.parametrize("argument", ["batch_size", "length", "first_step"])
 def test_bad_arguments_are_named(argument):
-    arguments = {"batch_size": 4, "length": 3, argument: 0}
-    with pytest.raises(ValueError, match=f"{argument} must be at least 1"):
+    arguments = {"batch_size": 4, "length": 3, argument: -1}
+    with pytest.raises(ValueError, match=f"{argument} must be an integer of at least"):
         training_batches(SEQUENCES, **arguments)
+
+
+def test_what_holds_no_sequences_is_refused():
+    with pytest.raises(TypeError, match="sequences must be UserSequences or a folder"):
+        training_batches((SEQUENCES, None), batch_size=2, length=3)
 
 
 def test_sequences_of_one_event_cannot_be_trained_on():

@@ -29,13 +29,7 @@ def _log(categories: dict[int, tuple[str, ...]]) -> InteractionLog:
 
 
 def _sequences(histories: list[list[int]]) -> UserSequences:
-    lengths = [len(history) for history in histories]
-    return UserSequences(
-        user_ids=np.arange(len(histories)),
-        item_ids=np.array([i for history in histories for i in history], np.int32),
-        timestamps=np.zeros(sum(lengths), np.int64),
-        row_splits=np.cumsum([0, *lengths]).astype(np.int64),
-    )
+    return UserSequences.from_lists(dict(enumerate(histories)))
 
 
 @pytest.fixture
@@ -159,8 +153,8 @@ def test_the_most_specific_of_the_common_categories(categories: ItemCategories) 
     assert categories.most_specific(sequences).rarest([6]).tolist() == [2]
 
 
-def test_no_category_at_all_is_refused(categories: ItemCategories) -> None:
-    with pytest.raises(ValueError, match="limit must be at least 1"):
+def test_a_limit_below_1_is_refused(categories: ItemCategories) -> None:
+    with pytest.raises(ValueError, match="limit must be an integer of at least 1"):
         categories.most_specific(_sequences([[3]]), limit=0)
 
 
@@ -172,7 +166,7 @@ def test_refuses_a_log_without_categories() -> None:
 @pytest.mark.parametrize(
     ("names", "membership", "message"),
     [
-        ((), np.zeros((4, 0), bool), "names must be one or more"),
+        ((), np.zeros((4, 0), bool), "names must be at least one"),
         (("b", "a"), np.zeros((4, 2), bool), "names must be .* sorted"),
         (("a", "a"), np.zeros((4, 2), bool), "names must be .* unique"),
         (("a",), np.zeros((4, 2), bool), "membership must be bool with 1 columns"),

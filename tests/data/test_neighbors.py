@@ -17,12 +17,7 @@ from tfrs_barlow.data import (
 
 
 def make_sequences(*rows):
-    return UserSequences(
-        user_ids=np.arange(len(rows)),
-        item_ids=np.array([item for row in rows for item in row], np.int32),
-        timestamps=np.zeros(sum(map(len, rows)), np.int64),
-        row_splits=np.cumsum([0, *map(len, rows)]),
-    )
+    return UserSequences.from_lists(dict(enumerate(rows)))
 
 
 def by_definition(rows, size, iuf):
@@ -88,7 +83,7 @@ def test_how_often_a_user_has_an_item_does_not_matter():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="k must be at least 1"):
+    with pytest.raises(ValueError, match="k must be an integer of at least 1"):
         cooccurrence_neighbors(make_sequences([3, 4]), 5, k=0)
     with pytest.raises(ValueError, match="below vocabulary_size = 4"):
         cooccurrence_neighbors(make_sequences([3, 4]), 4)
@@ -215,9 +210,13 @@ class TestEmbeddings:
             embedding_neighbors(embeddings)
 
     def test_bad_arguments_are_named(self):
-        with pytest.raises(ValueError, match="k must be at least 1, but it is 0"):
+        with pytest.raises(
+            ValueError, match="k must be an integer of at least 1, but it is 0"
+        ):
             embedding_neighbors(np.ones((5, 2)), k=0)
         with pytest.raises(ValueError, match=r"embeddings must .* but it is \[5\]"):
             embedding_neighbors(np.ones(5))
-        with pytest.raises(ValueError, match="similarity must be 'cosine' or 'dot'"):
+        with pytest.raises(
+            ValueError, match="similarity must be one of 'cosine', 'dot'"
+        ):
             embedding_neighbors(np.ones((5, 2)), similarity="euclid")

@@ -29,13 +29,8 @@ SEEDS = st.integers(0, 2**32)
 
 
 def make_sequences(*rows):
-    """Users 100, 101, ... with the given items, at the times 0, 1, ..."""
-    return UserSequences(
-        user_ids=np.arange(100, 100 + len(rows)),
-        item_ids=np.array([item for row in rows for item in row], np.int32),
-        timestamps=np.array([t for row in rows for t in range(len(row))], np.int64),
-        row_splits=np.cumsum([0, *map(len, rows)]),
-    )
+    """Users 100, 101, ... with the given items."""
+    return UserSequences.from_lists(dict(enumerate(rows, 100)))
 
 
 def views(pairs):
@@ -98,7 +93,9 @@ class TestSequencePairs:
         assert views(recent) == [([5, 6], [8]), ([8, 9], [6, 7]), ([6], [7])]
         assert recent.unpaired_share == 0.25
         assert recent.labels.tolist() == [3, 4, 5]
-        with pytest.raises(ValueError, match="length must be at least 1, but it is 0"):
+        with pytest.raises(
+            ValueError, match="length must be an integer of at least 1, but it is 0"
+        ):
             pairs.most_recent(0)
 
     @pytest.mark.parametrize(
@@ -223,9 +220,18 @@ class TestDifferentPeriods:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"min_length": 0}, "min_length must be at least 1, but it is 0"),
-            ({"max_length": 0}, "max_length must be at least 1, but it is 0"),
-            ({"min_length": 4, "max_length": 3}, "max_length must be at least 4"),
+            (
+                {"min_length": 0},
+                "min_length must be an integer of at least 1, but it is 0",
+            ),
+            (
+                {"max_length": 0},
+                "max_length must be an integer of at least 1, but it is 0",
+            ),
+            (
+                {"min_length": 4, "max_length": 3},
+                "max_length must be an integer of at least 4",
+            ),
         ],
     )
     def test_bad_arguments_are_named(self, arguments, message):
@@ -331,7 +337,9 @@ class TestSameTarget:
         assert pairs.unpaired_share == pytest.approx(alone / len(targets))
 
     def test_refuses_unknown_samples(self):
-        with pytest.raises(ValueError, match="samples must be 'prefixes' or 'last'"):
+        with pytest.raises(
+            ValueError, match="samples must be one of 'prefixes', 'last'"
+        ):
             same_target_pairs(make_sequences([3, 4]), samples="suffixes")
 
     @pytest.mark.parametrize("rows", [[], [[]], [[3], [3]]])
@@ -425,7 +433,9 @@ class TestBatches:
     @pytest.mark.parametrize("argument", ["batch_size", "length"])
     def test_bad_arguments_are_named(self, argument):
         arguments = {"batch_size": 4, "length": 3, argument: 0}
-        with pytest.raises(ValueError, match=f"{argument} must be at least 1"):
+        with pytest.raises(
+            ValueError, match=f"{argument} must be an integer of at least 1"
+        ):
             pair_batches(self.draw, **arguments)
 
     def test_there_must_be_pairs(self):

@@ -154,12 +154,15 @@ def test_tastes_drift(sequences: UserSequences, categories: ItemCategories) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_users": 0}, "num_users must be at least 1, but is 0"),
-        ({"num_items": -5}, "num_items must be at least 1, but is -5"),
-        ({"num_categories": 0}, "num_categories must be at least 1"),
-        ({"mean_length": 0}, "mean_length must be at least 1"),
-        ({"seed": -1}, "seed must not be negative"),
-        ({"num_items": 5, "num_categories": 6, "mean_length": 2}, "5 and 6"),
+        ({"num_users": 0}, "num_users must be an integer of at least 1, but it is 0"),
+        ({"num_items": -5}, "num_items must be an integer of at least 1, but it is -5"),
+        ({"num_categories": 0}, "num_categories must be an integer of at least 1"),
+        ({"mean_length": 0}, "mean_length must be an integer of at least 1"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
+        (
+            {"num_items": 5, "num_categories": 6, "mean_length": 2},
+            "num_categories must be at most num_items, .* 6 and 5",
+        ),
         ({"num_items": 100, "mean_length": 51}, "at most half of num_items"),
     ],
 )

@@ -81,6 +81,12 @@ def test_decode_refuses_ids_that_stand_for_no_item(bad: int) -> None:
         Vocabulary([10, 20]).decode([3, bad])
 
 
+@pytest.mark.parametrize("bad", [3.0, "3", True, None])
+def test_decode_refuses_what_is_no_integer(bad: object) -> None:
+    with pytest.raises(TypeError, match="ids must be integers"):
+        Vocabulary([10, 20]).decode([bad])
+
+
 def test_refuses_to_be_empty() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Vocabulary([])

@@ -1,4 +1,4 @@
-"""Training batches out of user sequences, in memory or in files."""
+"""Training batches of user sequences, in memory or in files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Literal, NamedTuple, get_args
 
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data.records.folder import RecordFolder, open_folder
 from tfrs_barlow.data.records.reading import parse_items, shuffled_records
 from tfrs_barlow.data.sequences import UserSequences
 from tfrs_barlow.ids import PADDING_ID
 
 Layout = Literal["padded", "bucketed", "ragged"]
-"""How the histories of a batch lie in a tensor."""
+"""The forms that the histories of a batch can have."""
 
 _STEPS_SORTED = 16
 _WIDTHS = 8
@@ -31,44 +32,28 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Returns an endless stream of batches: histories, each with the item that follows.
 
-    An epoch visits every user with at least two events once, in an order of its own.
-    At each visit one event other than the first is drawn as the label; the events
-    before it are the history. Batches are always full: they run on from one epoch into
-    the next.
+    An epoch visits every user with at least two events once, in a new random order.
+    Each visit draws one event other than the first as the label; the events before it
+    are the history. All batches are full: they continue from one epoch into the next.
 
-    Every batch is a pure function of `seed` and its step. A run that was interrupted
-    goes on exactly where it stopped if `first_step` is the variable that counts its
-    steps, `optimizer.iterations`: it is read each time an iteration over the dataset
-    begins.
-
-    Example:
-        >>> sequences = tfrsb.data.UserSequences(
-        ...     user_ids=np.array(["ann", "bob"]),
-        ...     item_ids=np.array([5, 3, 4, 9], np.int32),
-        ...     timestamps=np.array([10, 20, 15, 30]),
-        ...     row_splits=np.array([0, 2, 4]),
-        ... )
-        >>> batches = tfrsb.data.training_batches(sequences, batch_size=2, length=3)
-        >>> batch = next(iter(batches))
-        >>> np.sort(batch["label"])
-        array([3, 9], dtype=int32)
-        >>> batch["history"].shape
-        TensorShape([2, 3])
+    Every batch is a pure function of `seed` and its step. To resume an interrupted run
+    where it stopped, pass the variable that counts its steps, `optimizer.iterations`,
+    as `first_step`: it is read each time an iteration over the dataset begins.
 
     Args:
         sequences: The sequences, or a folder that `write_sequences` has written. Those
-            of a folder need not fit into memory: they are read anew in each epoch, and
+            of a folder need not fit into memory: they are read again in each epoch, and
             shuffled among 16,384 users of up to 16 shards.
-        batch_size: The rows of a batch, at least 1.
-        length: The columns of a history, at least 1: the most recent items are kept.
-        layout: `"padded"` to `length`; `"ragged"`; or `"bucketed"`: histories of like
-            length share a batch, which is padded to one of eight widths up to
-            `length`. To that end 16 batches at a time are sorted by length, and come
-            in random order. This saves work, but a batch is no random sample of the
-            users any more: a loss that compares the rows of a batch can tell.
-        seed: Fixes the orders and the drawn labels.
-        first_step: The number of the first batch. What a folder holds before it in its
-            epoch is read and passed over.
+        batch_size: The rows of a batch.
+        length: The columns of a history: the most recent items are kept.
+        layout: `"padded"` to `length`; `"ragged"`; or `"bucketed"`: histories of
+            similar length share a batch, which is padded to one of eight widths up to
+            `length`. For this, 16 batches at a time are sorted by length, and come in
+            random order. This saves work, but a batch is no longer a random sample of
+            the users, which can change a loss that compares the rows of a batch.
+        seed: Determines the orders and the labels.
+        first_step: The number of the first batch. For a folder, the records before it
+            in its epoch are read and skipped.
 
     Returns:
         A dataset of dicts: `"history"`, int32, oldest first, `[batch_size, length]` and
@@ -76,40 +61,51 @@ def training_batches(
         `[batch_size]`, int32.
 
     Raises:
-        ValueError: If `batch_size` or `length` is less than 1, `layout` is unknown, or
-            no user has two events.
+        TypeError: If an argument has the wrong type.
+        ValueError: If `batch_size` or `length` is less than 1, `first_step` is
+            negative, `layout` is unknown, or no user has two events.
         FileNotFoundError: If there is no such folder.
         MalformedFileError: If the folder is incomplete or a file has another length.
         tf.errors.InvalidArgumentError: While batches are read, if a file is damaged.
+
+    Examples:
+        >>> sequences = tfrsb.data.UserSequences.from_lists(
+        ...     {"ann": [5, 3], "bob": [4, 9]}
+        ... )
+        >>> batches = tfrsb.data.training_batches(sequences, batch_size=2, length=3)
+        >>> batch = next(iter(batches))
+        >>> np.sort(batch["label"])
+        array([3, 9], dtype=int32)
+        >>> batch["history"].shape
+        TensorShape([2, 3])
     """
-    for name, value in (("batch_size", batch_size), ("length", length)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, but it is {value}.")
-    if layout not in get_args(Layout):
-        raise ValueError(
-            f"layout must be one of {get_args(Layout)}, but it is {layout!r}."
+    windows = _Windows(
+        _checks.integer("batch_size", batch_size, at_least=1),
+        _checks.integer("length", length, at_least=1),
+        _checks.one_of("layout", layout, get_args(Layout)),
+        _checks.integer("seed", seed),
+    )
+    first_step = checked_first_step(first_step)
+    if isinstance(sequences, UserSequences):
+        batches = _from_memory(sequences, windows, first_step)
+    elif isinstance(sequences, str | os.PathLike):
+        batches = _from_folder(open_folder(sequences), windows, first_step)
+    else:
+        raise TypeError(
+            f"sequences must be UserSequences or a folder, but they are {sequences!r}."
         )
-    if isinstance(sequences, UserSequences):
-        usable = sequences.select(sequences.lengths >= 2)
-        users = len(usable)
-    else:
-        folder = open_folder(sequences)
-        users = folder.manifest.trainable_users
-    if users == 0:
-        raise ValueError("sequences must hold a user with at least two events.")
-    windows = _Windows(batch_size, length, layout, seed)
-    if isinstance(sequences, UserSequences):
-        batches = _from_memory(usable, windows, first_step)
-    else:
-        batches = _from_folder(folder, windows, first_step)
     return batches.prefetch(2)
 
 
-def endless_steps(first_step: int | tf.Variable) -> tf.data.Dataset:
-    """Returns the numbers of all steps from a first one on, int64.
+def checked_first_step(first_step: int | tf.Variable) -> int | tf.Variable:
+    """Returns the number of the first batch, or the variable that holds it."""
+    if isinstance(first_step, tf.Variable):
+        return first_step
+    return _checks.integer("first_step", first_step, at_least=0)
 
-    A variable is read each time an iteration begins, not when the dataset is made.
-    """
+
+def endless_steps(first_step: int | tf.Variable) -> tf.data.Dataset:
+    """Returns the numbers of all steps from a first one on, int64."""
     return _from(first_step, lambda first: tf.data.Dataset.range(first, tf.int64.max))
 
 
@@ -125,13 +121,7 @@ def _from(
 
 
 class _Histories(NamedTuple):
-    """Histories, each with the item that follows, as stretches of one array.
-
-    Attributes:
-        item_ids: `[events]`, the items of all users.
-        starts: `[rows]`, the first event of each history.
-        labels: `[rows]`, the event behind its last one.
-    """
+    """Histories as spans of one array: the first event of each, and its label's."""
 
     item_ids: tf.Tensor
     starts: tf.Tensor
@@ -139,10 +129,9 @@ class _Histories(NamedTuple):
 
 
 class _Windows:
-    """Makes batches out of visits to users.
+    """Makes batches from visits to users.
 
-    A window is the visits that are looked at together: those of one batch, or of
-    several where they are to be sorted by length.
+    A window is the visits of one batch, or of several that are sorted by length.
     """
 
     def __init__(self, batch_size: int, length: int, layout: Layout, seed: int) -> None:
@@ -158,14 +147,7 @@ class _Windows:
         starts: tf.Tensor,
         ends: tf.Tensor,
     ) -> _Histories:
-        """Draws a label for each visit, and with it the history before the label.
-
-        Args:
-            window: The number of the window.
-            item_ids: `[events]`, the items of all users.
-            starts: `[visits]`, the first event of each visited user.
-            ends: `[visits]`, the event behind the user's last one.
-        """
+        """Draws a label for each visit; `starts` and `ends` bound the user's events."""
         uniform = tf.random.stateless_uniform(
             [self.visits], self._seed(window), dtype=tf.float64
         )
@@ -176,7 +158,7 @@ class _Windows:
     def batch(
         self, step: tf.Tensor, histories: _Histories
     ) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-        """Returns the batch of a step out of the window in which it lies."""
+        """Returns the batch of a step from the window of that step."""
         if self._layout == "bucketed":
             histories = self._of_like_length(step, histories)
         item_ids, starts, labels = histories
@@ -190,7 +172,7 @@ class _Windows:
         return {"history": history, "label": tf.gather(item_ids, labels)}
 
     def _of_like_length(self, step: tf.Tensor, histories: _Histories) -> _Histories:
-        """Chooses the rows of a step, of all that were sorted by length."""
+        """Returns the rows of a step from those of its window, sorted by length."""
         item_ids, starts, labels = histories
         by_length = tf.argsort(labels - starts, stable=True)
         places = tf.random.experimental.stateless_shuffle(
@@ -202,7 +184,7 @@ class _Windows:
         return _Histories(item_ids, tf.gather(starts, rows), tf.gather(labels, rows))
 
     def _width(self, histories: _Histories) -> tf.Tensor:
-        """Returns how many columns a batch has."""
+        """Returns the number of columns of a batch."""
         length = tf.constant(self._length, tf.int64)
         if self._layout == "padded":
             return length
@@ -215,7 +197,7 @@ class _Windows:
 
 
 def _padded(histories: _Histories, width: tf.Tensor) -> tf.Tensor:
-    """Looks up histories: `[rows, width]`."""
+    """Returns the items of histories: `[rows, width]`."""
     item_ids, starts, labels = histories
     events = starts[:, tf.newaxis] + tf.range(width)
     in_history = events < labels[:, tf.newaxis]
@@ -223,22 +205,30 @@ def _padded(histories: _Histories, width: tf.Tensor) -> tf.Tensor:
     return tf.where(in_history, items, PADDING_ID)
 
 
+def _require_users(count: int) -> int:
+    """Returns the number of users with two events, if there are any."""
+    if count == 0:
+        raise ValueError("sequences must hold a user with at least two events.")
+    return count
+
+
 def _from_memory(
     sequences: UserSequences, windows: _Windows, first_step: int | tf.Variable
 ) -> tf.data.Dataset:
-    """Returns the batches of users who all have two events or more."""
+    """Returns the batches of sequences in memory."""
+    sequences = sequences.select(sequences.lengths >= 2)
+    users = _require_users(len(sequences))
     item_ids = tf.constant(sequences.item_ids)
     starts = tf.constant(sequences.row_splits[:-1])
     ends = tf.constant(sequences.row_splits[1:])
-    users = len(sequences)
     seed = tf.constant(windows.seed, tf.int64)
 
     def batch(step: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         window = step // windows.steps
         visits = window * windows.visits + tf.range(windows.visits, dtype=tf.int64)
         epochs = visits // users
-        # The raw operation, since `tf.random.experimental.index_shuffle` takes one seed
-        # for all rows, and a batch may reach from one epoch into the next.
+        # The raw operation takes a seed for each row, `index_shuffle` one for all, but
+        # a batch can continue from one epoch into the next.
         user = tf.raw_ops.RandomIndexShuffle(
             index=visits % users,
             seed=tf.stack([tf.fill([windows.visits], seed), epochs, epochs], axis=1),
@@ -256,6 +246,7 @@ def _from_folder(
     folder: RecordFolder, windows: _Windows, first_step: int | tf.Variable
 ) -> tf.data.Dataset:
     """Returns the batches of written sequences."""
+    _require_users(folder.manifest.trainable_users)
 
     def parse(window: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, _Histories]:
         items = parse_items(records)

@@ -1,4 +1,4 @@
-"""The categories of items: labels for probes, and material for judging results."""
+"""The categories of items: labels for probes, and a way to look at results."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data.interactions import InteractionLog
 from tfrs_barlow.data.sequences import UserSequences
 from tfrs_barlow.data.vocabulary import Vocabulary
 from tfrs_barlow.ids import FIRST_ITEM_ID
 
 NO_CATEGORY = -1
-"""Stands for the category of an item or a user that has none."""
+"""The category of an item or a user without one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,15 +24,15 @@ class ItemCategories:
     """Which item belongs to which categories; an item can belong to several or none.
 
     Attributes:
-        names: The categories, sorted; a category is known by its position here.
-        membership: [vocabulary size, categories] bool, by item id. The reserved ids
+        names: The categories, sorted; a category is identified by its position here.
+        membership: `[vocabulary size, categories]`, bool, by item id. The reserved ids
             belong to no category.
 
     Raises:
-        ValueError: If `names` are empty, unsorted or not unique, or `membership` is
-            not of the form above.
+        ValueError: If `names` are empty, unsorted or not unique, or `membership` does
+            not have the form above.
 
-    Example:
+    Examples:
         >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
         >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
         >>> categories = tfrsb.data.ItemCategories.from_log(log, vocabulary)
@@ -45,7 +46,8 @@ class ItemCategories:
     def __post_init__(self) -> None:
         if not self.names or list(self.names) != sorted(set(self.names)):
             raise ValueError(
-                f"names must be one or more, sorted and unique, but are {self.names}."
+                "names must be at least one, sorted and unique, but they are "
+                f"{self.names}."
             )
         if (
             self.membership.dtype != np.bool_
@@ -63,8 +65,8 @@ class ItemCategories:
     def from_log(cls, log: InteractionLog, vocabulary: Vocabulary) -> ItemCategories:
         """Reads the categories of the vocabulary's items from `log.items`.
 
-        All categories of `log.items` get a column, also those no item of the vocabulary
-        has, so that logs of one catalog agree on the columns.
+        Every category of `log.items` gets a column, even if no item of the vocabulary
+        belongs to it, so that logs of one catalog agree on the columns.
 
         Raises:
             ValueError: If no item has a category.
@@ -83,21 +85,17 @@ class ItemCategories:
     def most_specific(
         self, sequences: UserSequences, *, limit: int = 20
     ) -> ItemCategories:
-        """Returns categories of which each item has one, or none.
+        """Returns categories of which each item has at most one.
 
         Of the `limit` categories with the most events in `sequences`, an item keeps the
-        one with the fewest: the most specific one that is common enough to learn. Where
-        nearly all items share a category (the restaurants of Yelp), it says nothing.
+        one with the fewest: the most specific one that is common enough to learn. A
+        category that nearly all items share (restaurants on Yelp) says little.
 
         Args:
             sequences: Sequences with the ids of the vocabulary.
             limit: How many categories to keep.
-
-        Raises:
-            ValueError: If `limit` is not positive.
         """
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, but it is {limit}.")
+        limit = _checks.integer("limit", limit, at_least=1)
         item_counts = np.bincount(sequences.item_ids, minlength=len(self.membership))
         events = item_counts @ self.membership
         # Sorted again: names are sorted, and so are the categories.
@@ -113,15 +111,14 @@ class ItemCategories:
     def rarest(self, item_ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Returns the rarest category of every item: the one that says most about it.
 
-        Rare is the category with the fewest items in the vocabulary; ties go to the
-        first name.
+        It is the category with the fewest items in the vocabulary; ties go to the first
+        name.
 
         Args:
             item_ids: Vocabulary ids of any shape.
 
         Returns:
-            The categories, in an array of the same shape; `NO_CATEGORY` for an item
-            without any.
+            The categories, in an array of the same shape; -1 for an item without any.
 
         Raises:
             ValueError: If an id is out of range.
@@ -137,13 +134,13 @@ class ItemCategories:
 
     @functools.cached_property
     def _rarest_by_id(self) -> npt.NDArray[np.int64]:
-        """[vocabulary size] The rarest category of every id."""
+        """The rarest category of every id: `[vocabulary size]`."""
         num_items = self.membership.sum(axis=0)
         sizes = np.where(self.membership, num_items, np.iinfo(np.int64).max)
         return np.where(self.membership.any(axis=1), sizes.argmin(axis=1), NO_CATEGORY)
 
     def favorite(self, sequences: UserSequences) -> npt.NDArray[np.int64]:
-        """Returns the category that is the most frequent in every user's sequence.
+        """Returns the most frequent category of every user's sequence.
 
         An item counts once for each of its categories; ties go to the first name.
 
@@ -151,8 +148,7 @@ class ItemCategories:
             sequences: Sequences with the ids of the vocabulary.
 
         Returns:
-            [users] The categories; `NO_CATEGORY` for a user none of whose items has
-            one.
+            The categories, `[users]`; -1 for a user whose items have none.
         """
         counts = np.zeros((len(sequences), len(self.names)), np.int64)
         # Category by category: [events, categories] would not fit for large logs.

@@ -1,25 +1,28 @@
-"""Which items are alike: the table that substitution and insertion draw from."""
+"""Which items are alike: tables that substitution and insertion draw from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data.sequences import UserSequences
 from tfrs_barlow.ids import FIRST_ITEM_ID, PADDING_ID
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _Similar = tuple[int, npt.NDArray[np.int32], npt.NDArray[np.floating]]
 """An item, the ids of others, and how similar each of them is to it."""
 
 _PAIRS_AT_ONCE = 2**22
-"""Of how many pairs of items the similarities may be in memory at one time."""
+"""The number of pairs of items whose similarities may be in memory at one time."""
 
 _STACK = 32
-"""Of how many similarities the largest is taken, to leave out most of the others."""
+"""The number of similarities of which only the largest is compared at first."""
 
 
 def cooccurrence_neighbors(
@@ -36,12 +39,24 @@ def cooccurrence_neighbors(
     w_u = 1 / log(1 + items of u), so that users who have seen everything count less
     (ItemCF-IUF); else w_u = 1 (ItemCF).
 
-    Example:
-        >>> sequences = tfrsb.data.UserSequences(
-        ...     user_ids=np.array(["ann", "bob"]),
-        ...     item_ids=np.array([3, 4, 5, 3, 4], np.int32),
-        ...     timestamps=np.zeros(5, np.int64),
-        ...     row_splits=np.array([0, 3, 5]),
+    Args:
+        sequences: The users.
+        vocabulary_size: The number of ids, reserved ones included.
+        k: The number of neighbors to list.
+        inverse_user_frequency: Whether users with many items count less.
+
+    Returns:
+        `[vocabulary_size, k]`, int32, the most similar first, the lower id first among
+        equally similar ones. `PADDING_ID` fills the rows of items with fewer neighbors
+        and of reserved ids.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `k` is less than 1, or an id does not fit the vocabulary.
+
+    Examples:
+        >>> sequences = tfrsb.data.UserSequences.from_lists(
+        ...     {"ann": [3, 4, 5], "bob": [3, 4]}
         ... )
         >>> tfrsb.data.cooccurrence_neighbors(sequences, 6, k=2)
         array([[0, 0],
@@ -52,38 +67,29 @@ def cooccurrence_neighbors(
                [3, 4]], dtype=int32)
 
     References:
-        CoSeRec (Liu et al. 2021, arXiv 2108.06479), section 3.2; the weights by Breese
-        et al. 1998, Empirical Analysis of Predictive Algorithms for Collaborative
-        Filtering.
-
-    Args:
-        sequences: The users.
-        vocabulary_size: The number of ids, reserved ones included.
-        k: How many neighbors to list, at least 1.
-        inverse_user_frequency: Whether users with many items count less.
-
-    Returns:
-        `[vocabulary_size, k]`, int32, the most similar first, the lower id first where
-        two are equally similar; `PADDING_ID` where an item has fewer, as reserved ids
-        have none.
-
-    Raises:
-        ValueError: If `k` is less than 1, or an id does not fit the vocabulary.
+        - Liu et al. (2021), "Contrastive Self-supervised Sequential Recommendation with
+          Robust Augmentation" (CoSeRec, section 3.2), https://arxiv.org/abs/2108.06479
+        - Breese et al. (1998), "Empirical Analysis of Predictive Algorithms for
+          Collaborative Filtering" (the weights), https://arxiv.org/abs/1301.7363
     """
-    _require_some(k)
-    if sequences.item_ids.size and sequences.item_ids.max() >= vocabulary_size:
+    from scipy import sparse
+
+    size = _checks.integer("vocabulary_size", vocabulary_size, at_least=FIRST_ITEM_ID)
+    k = _checks.integer("k", k, at_least=1)
+    inverse = _checks.boolean("inverse_user_frequency", inverse_user_frequency)
+    if sequences.item_ids.size and sequences.item_ids.max() >= size:
         raise ValueError(
-            f"sequences must hold ids below vocabulary_size = {vocabulary_size}, but "
-            f"one is {sequences.item_ids.max()}."
+            f"sequences must hold ids below vocabulary_size = {size}, but one is "
+            f"{sequences.item_ids.max()}."
         )
-    seen = _users_by_items(sequences, vocabulary_size)
-    users_of_item = np.maximum(np.bincount(seen.indices, minlength=vocabulary_size), 1)
+    seen = _users_by_items(sequences, size)
+    users_of_item = np.maximum(np.bincount(seen.indices, minlength=size), 1)
     seen = seen @ sparse.diags_array(users_of_item**-0.5)
     weighted = seen
-    if inverse_user_frequency:
+    if inverse:
         weights = 1 / np.log1p(np.maximum(sequences.lengths, 1))
         weighted = sparse.diags_array(weights) @ seen
-    return _table(_cooccurrences(seen.T.tocsr(), weighted), vocabulary_size, k)
+    return _table(_cooccurrences(seen.T.tocsr(), weighted), size, k)
 
 
 def embedding_neighbors(
@@ -94,10 +100,27 @@ def embedding_neighbors(
 ) -> npt.NDArray[np.int32]:
     """Returns for each item those with the most similar embeddings.
 
-    So a trained encoder can say which items are alike. An item always gets `k`
-    neighbors if there are as many, however unlike they are.
+    Use it to take similar items from a trained encoder. An item always gets `k`
+    neighbors if there are enough items, even if they are not alike.
 
-    Example:
+    Args:
+        embeddings: `[vocabulary size, dim]`, such as the weights of an embedding layer.
+            The rows of the reserved ids are ignored. A row of zeros stands for an item
+            without an embedding: it has no neighbors, and is nobody's neighbor.
+        k: The number of neighbors to list.
+        similarity: `"cosine"`, or `"dot"` for the scalar product.
+
+    Returns:
+        `[vocabulary size, k]`, int32, the most similar first, the lower id first among
+        those that are equally similar in float32. `PADDING_ID` fills the rows of items
+        with fewer neighbors and of reserved ids.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `k` is less than 1, `similarity` is unknown, or `embeddings` does
+            not have two axes or holds an item that is not finite.
+
+    Examples:
         >>> embeddings = np.array(
         ...     [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [3.0, 1.0], [0.0, 1.0]]
         ... )
@@ -110,30 +133,12 @@ def embedding_neighbors(
                [4, 3]], dtype=int32)
 
     References:
-        CoSeRec (Liu et al. 2021, arXiv 2108.06479) makes such a table anew while the
-        model trains.
-
-    Args:
-        embeddings: `[vocabulary size, dim]`, such as the weights of an embedding layer.
-            The rows of the reserved ids do not matter. A row of zeros stands for an
-            item without an embedding: it has no neighbors, and is nobody's.
-        k: How many neighbors to list, at least 1.
-        similarity: `"cosine"`, or `"dot"` for the scalar product.
-
-    Returns:
-        `[vocabulary size, k]`, int32, the most similar first, the lower id first where
-        two are equally similar in float32; `PADDING_ID` where an item has fewer, as
-        reserved ids have none.
-
-    Raises:
-        ValueError: If `k` is less than 1, `similarity` is neither of the two, or
-            `embeddings` does not have two axes or holds an item that is not finite.
+        Liu et al. (2021), "Contrastive Self-supervised Sequential Recommendation with
+        Robust Augmentation" (CoSeRec; updates such a table during training),
+        https://arxiv.org/abs/2108.06479
     """
-    _require_some(k)
-    if similarity not in ("cosine", "dot"):
-        raise ValueError(
-            f"similarity must be 'cosine' or 'dot', but it is {similarity!r}."
-        )
+    k = _checks.integer("k", k, at_least=1)
+    similarity = _checks.one_of("similarity", similarity, ("cosine", "dot"))
     table = np.asarray(embeddings)
     if table.ndim != 2:
         raise ValueError(
@@ -153,21 +158,18 @@ def embedding_neighbors(
     return _table(_products(item_ids, vectors), len(table), k)
 
 
-def _require_some(k: int) -> None:
-    if k < 1:
-        raise ValueError(f"k must be at least 1, but it is {k}.")
-
-
 def _users_by_items(sequences: UserSequences, vocabulary_size: int) -> sparse.csr_array:
     """Returns a 1 where a user has an item, however often; no reserved ids."""
-    # SciPy multiplies faster with 32-bit indices, which it takes over from here.
+    from scipy import sparse
+
+    # SciPy keeps 32-bit indices, and multiplies faster with them.
     users = np.repeat(np.arange(len(sequences), dtype=np.int32), sequences.lengths)
     real = sequences.item_ids >= FIRST_ITEM_ID
     seen = sparse.csr_array(
         (np.ones(real.sum()), (users[real], sequences.item_ids[real])),
         shape=(len(sequences), vocabulary_size),
     )
-    # By now an item that a user has twice is one entry, 2.
+    # SciPy has summed the entries of an item that a user has several times.
     seen.data[:] = 1
     return seen
 
@@ -179,20 +181,19 @@ def _cooccurrences(
     for block in _blocks(by_item.shape[0]):
         products = by_item[block] @ weighted
         ends = products.indptr[1:-1]
-        ids, similarities = (
-            np.split(products.indices, ends),
-            np.split(products.data, ends),
-        )
+        ids = np.split(products.indices, ends)
+        similarities = np.split(products.data, ends)
         yield from zip(range(block.start, block.stop), ids, similarities, strict=True)
 
 
 def _scaled(
     vectors: npt.NDArray[np.floating], similarity: str
 ) -> npt.NDArray[np.float32]:
-    """Returns the vectors such that their similarities are scalar products.
+    """Scales the vectors so that their similarities are scalar products.
 
-    First by a power of two, which rounds nothing, so that no square leaves the range of
-    float32: for the scalar product one power for all, which changes no order.
+    They are first scaled by a power of two, which rounds nothing, so that no square
+    leaves the range of float32. For the scalar product it is one power for all vectors,
+    which changes no order.
     """
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
     if similarity == "dot":
@@ -207,17 +208,16 @@ def _scaled(
 def _products(
     item_ids: npt.NDArray[np.int32], vectors: npt.NDArray[np.float32]
 ) -> Iterator[_Similar]:
-    """Yields for each item all of them, with their scalar products."""
+    """Yields for each item all items, with their scalar products."""
     for block in _blocks(len(item_ids)):
-        for item, products in zip(
-            item_ids[block], vectors[block] @ vectors.T, strict=True
-        ):
-            yield item, item_ids, products
+        products = vectors[block] @ vectors.T
+        for item, similarities in zip(item_ids[block], products, strict=True):
+            yield item, item_ids, similarities
 
 
 def _blocks(items: int) -> Iterator[slice]:
-    """Yields the slices of some items each, as all pairs may be too many at once."""
-    # At least some rows, since SciPy has costs per block that grow with the columns.
+    """Yields slices of the items: all pairs may be too many to hold at once."""
+    # At least 64 rows, since SciPy has costs per block that grow with the columns.
     size = max(64, _PAIRS_AT_ONCE // max(items, 1))
     for start in range(0, items, size):
         yield slice(start, min(start + size, items))
@@ -226,7 +226,7 @@ def _blocks(items: int) -> Iterator[slice]:
 def _table(
     rows: Iterable[_Similar], vocabulary_size: int, k: int
 ) -> npt.NDArray[np.int32]:
-    """Returns the neighbors of each item, `PADDING_ID` where there is none."""
+    """Returns the neighbors of each item, filled up with `PADDING_ID`."""
     table = np.full((vocabulary_size, k), PADDING_ID, np.int32)
     for item, ids, similarities in rows:
         # One more, since the item itself may be among them.
@@ -240,8 +240,8 @@ def _most_similar(
     ids: npt.NDArray[np.int32], similarities: npt.NDArray[np.floating], k: int
 ) -> npt.NDArray[np.int32]:
     """Returns the `k` most similar ids, or all: by similarity, then by id."""
-    # Few need sorting. Dealt into stacks, at least k of them are no less similar than
-    # the k-th best top of a stack; all that tie with it stay, for the ids to decide.
+    # Few need sorting. Split into stacks, at least k ids are as similar as the k-th
+    # best maximum of a stack. All that tie with it stay, so that the ids decide.
     stacks = len(ids) // _STACK
     if stacks >= k:
         tops = similarities[: stacks * _STACK].reshape(_STACK, stacks).max(axis=0)

@@ -1,4 +1,4 @@
-"""A made-up log with the structure of a real one, for tests and first steps."""
+"""A generated log with the structure of a real one, for tests and first steps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data.interactions import InteractionLog
 
 _IntArray = npt.NDArray[np.int64]
@@ -36,24 +37,17 @@ _USERS_AT_ONCE = 2_048  # Bounds the memory for who has seen what.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Catalog:
-    """The items, and for every category the shelf they stand on.
+    """The items, and for every category a shelf with its items.
 
-    An item with two categories stands on two shelves. On a shelf, items with something
-    in common stand side by side, and its ends meet.
-
-    Attributes:
-        first: [items] The first category.
-        second: [items] The second category, or -1.
-        log_popularity: [items]
-        shelf_items: [places] The items, shelf after shelf.
-        shelf_splits: [categories + 1] Where each shelf begins.
+    An item with two categories is on two shelves. On a shelf, related items are side by
+    side, and its ends meet.
     """
 
-    first: _IntArray
-    second: _IntArray
-    log_popularity: _FloatArray
-    shelf_items: _IntArray
-    shelf_splits: _IntArray
+    first: _IntArray  # `[items]`, the first category.
+    second: _IntArray  # `[items]`, the second category, or -1.
+    log_popularity: _FloatArray  # `[items]`
+    shelf_items: _IntArray  # `[places]`, the items, shelf after shelf.
+    shelf_splits: _IntArray  # `[categories + 1]`, where each shelf begins.
 
 
 def generate_synthetic_log(
@@ -63,36 +57,51 @@ def generate_synthetic_log(
     mean_length: int = 60,
     seed: int = 0,
 ) -> InteractionLog:
-    """Generates a log in which sequences tell something about their users.
+    """Generates a log in which the sequences say something about their users.
 
     Every user likes a few categories, and drifts slowly from one taste to another. A
-    user comes in sessions: a session picks a category by the taste of the moment and
-    walks from item to related item, popular ones being met more often. Popularity has a
-    long tail, lengths are skewed, and no user meets an item twice. Item ids are
-    shuffled: an id says nothing about the item's category.
+    user's events come in sessions: a session picks a category by the taste of the
+    moment and walks from item to related item, and popular items are met more often.
+    Popularity has a long tail, lengths are skewed, and no user meets an item twice.
+    Item ids are shuffled: an id says nothing about the item's category.
 
     Args:
         num_users: The number of users.
         num_items: The number of items.
-        num_categories: The number of categories.
-        mean_length: The average number of interactions per user, approximately.
+        num_categories: The number of categories, at most that of items.
+        mean_length: The average number of interactions per user, approximately; at most
+            half of `num_items`.
         seed: The same arguments give the same log.
 
     Returns:
         The log, in the order of time.
 
     Raises:
-        ValueError: If a number is not positive, there are fewer items than categories,
-            or `mean_length` is more than half of `num_items`.
+        TypeError: If an argument is not an integer.
+        ValueError: If an argument is out of range.
 
-    Example:
+    Examples:
         >>> log = tfrsb.data.generate_synthetic_log(num_users=100, num_items=200)
         >>> log.interactions.columns.to_list()
         ['user_id', 'item_id', 'timestamp']
         >>> log.interactions["user_id"].nunique()
         100
     """
-    _check_arguments(num_users, num_items, num_categories, mean_length, seed)
+    num_users = _checks.integer("num_users", num_users, at_least=1)
+    num_items = _checks.integer("num_items", num_items, at_least=1)
+    num_categories = _checks.integer("num_categories", num_categories, at_least=1)
+    mean_length = _checks.integer("mean_length", mean_length, at_least=1)
+    seed = _checks.integer("seed", seed, at_least=0)
+    if num_categories > num_items:
+        raise ValueError(
+            "num_categories must be at most num_items, but they are "
+            f"{num_categories} and {num_items}."
+        )
+    if mean_length > num_items / 2:
+        raise ValueError(
+            "mean_length must be at most half of num_items, as no user meets an item "
+            f"twice, but they are {mean_length} and {num_items}."
+        )
     num_chunks = -(-num_users // _USERS_AT_ONCE)
     first_seed, *chunk_seeds = np.random.SeedSequence(seed).spawn(1 + num_chunks)
     rng = np.random.default_rng(first_seed)
@@ -115,32 +124,6 @@ def generate_synthetic_log(
         }
     ).sort_values("timestamp", kind="stable", ignore_index=True)
     return InteractionLog(interactions, _describe_items(catalog, item_ids))
-
-
-def _check_arguments(
-    num_users: int, num_items: int, num_categories: int, mean_length: int, seed: int
-) -> None:
-    """Raises ValueError if the arguments of `generate_synthetic_log` are unusable."""
-    for name, value in (
-        ("num_users", num_users),
-        ("num_items", num_items),
-        ("num_categories", num_categories),
-        ("mean_length", mean_length),
-    ):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, but is {value}.")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, but is {seed}.")
-    if num_items < num_categories:
-        raise ValueError(
-            "num_items must be at least num_categories, but they are "
-            f"{num_items} and {num_categories}."
-        )
-    if mean_length > num_items / 2:
-        raise ValueError(
-            "mean_length must be at most half of num_items, as no user meets an item "
-            f"twice, but they are {mean_length} and {num_items}."
-        )
 
 
 def _make_catalog(
@@ -173,7 +156,7 @@ def _make_catalog(
 def _draw_lengths(
     rng: np.random.Generator, num_users: int, mean_length: int, longest: int
 ) -> _IntArray:
-    """[users] Draws the number of interactions: many short, few long."""
+    """Draws the number of interactions of each user: many short, few long."""
     location = np.log(mean_length) - _LENGTH_SIGMA**2 / 2
     lengths = np.rint(rng.lognormal(location, _LENGTH_SIGMA, num_users))
     return lengths.clip(1, longest).astype(np.int64)
@@ -183,7 +166,7 @@ def _simulate_users(
     rng: np.random.Generator, catalog: _Catalog, lengths: _IntArray
 ) -> tuple[_IntArray, _IntArray]:
     """Returns the items and the timestamps of all users, user after user."""
-    # With the longest first, those who still have items to meet are always a prefix.
+    # With the longest first, the users with events left are always a prefix.
     by_length = np.argsort(-lengths, kind="stable")
     items, starts_session = _walk(rng, catalog, lengths[by_length])
     back = np.argsort(by_length)
@@ -202,15 +185,10 @@ def _simulate_users(
 def _walk(
     rng: np.random.Generator, catalog: _Catalog, lengths: _IntArray
 ) -> tuple[_IntArray, npt.NDArray[np.bool_]]:
-    """Lets all users walk along the shelves, one step of all users at a time.
+    """Walks all users along the shelves, one step of all users at a time.
 
-    Args:
-        rng: The source of randomness.
-        catalog: The items.
-        lengths: [users] The number of steps, in descending order.
-
-    Returns:
-        [users, longest] the item of every step and whether it starts a session.
+    `lengths` are in descending order. Returns the item of every step, and whether it
+    starts a session: `[users, longest]`.
     """
     num_users, longest = len(lengths), int(lengths[0])
     shelf_sizes = np.diff(catalog.shelf_splits)
@@ -247,7 +225,7 @@ def _walk(
 def _draw_tastes(
     rng: np.random.Generator, num_users: int, num_categories: int
 ) -> _FloatArray:
-    """[2, users, categories] Draws what users like at first and in the end."""
+    """Draws what users like at first and in the end: `[2, users, categories]`."""
     concentration = np.full(num_categories, _TASTE_CONCENTRATION)
     early, other = rng.dirichlet(concentration, (2, num_users))
     tastes = np.stack([early, (early + other) / 2])
@@ -266,7 +244,7 @@ def _choose(
     candidates: _IntArray,
     seen: npt.NDArray[np.bool_],
 ) -> _IntArray:
-    """[users] Draws one of each user's candidates: unseen if possible, and popular."""
+    """Draws one of each user's candidates: unseen if possible, and popular."""
     scores = catalog.log_popularity[candidates] + rng.gumbel(size=candidates.shape)
     scores[np.take_along_axis(seen, candidates, axis=1)] = -np.inf
     return scores.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Item ids as the layers see them: the reserved ids and the item vocabulary."""
+"""The item vocabulary: which item has which id."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ class Vocabulary:
     Ids 0, 1 and 2 are reserved for padding, the mask token and unknown items, so the
     k-th token (from 0) has the id `FIRST_ITEM_ID + k`.
 
-    Example:
+    Args:
+        tokens: The items, in the order of their ids: all integers or all strings,
+            without duplicates.
+
+    Raises:
+        TypeError: If `tokens` are neither all integers nor all strings.
+        ValueError: If `tokens` is empty or holds a duplicate.
+
+    Examples:
         >>> vocabulary = tfrsb.data.Vocabulary(["Alien", "Brazil", "Casablanca"])
         >>> vocabulary.encode(["Brazil", "Alien", "Dune"])
         array([4, 3, 2], dtype=int32)
@@ -38,16 +46,6 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Iterable[int] | Iterable[str]) -> None:
-        """Initializes the vocabulary.
-
-        Args:
-            tokens: The items, in the order of their ids: all integers or all strings,
-                none twice.
-
-        Raises:
-            ValueError: If `tokens` is empty or holds a duplicate.
-            TypeError: If `tokens` are neither all integers nor all strings.
-        """
         self._index = pd.Index(list(tokens))
         if self._index.empty:
             raise ValueError("tokens must hold at least one item, but it is empty.")
@@ -81,8 +79,8 @@ class Vocabulary:
         An unknown item gets `OUT_OF_VOCABULARY_ID`.
 
         Raises:
-            TypeError: If `values` are strings (or bytes) where the tokens are integers,
-                or the reverse: all of them would be unknown.
+            TypeError: If `values` have another type than the tokens (strings and
+                integers, for example), so that all of them would be unknown.
         """
         index = pd.Index(values)
         kinds = [self._index.inferred_type, index.inferred_type]
@@ -97,24 +95,21 @@ class Vocabulary:
         ).astype(np.int32)
 
     def decode(self, ids: npt.ArrayLike) -> npt.NDArray[np.object_]:
-        """Returns the items of `ids`.
-
-        Args:
-            ids: Integer ids of any shape.
-
-        Returns:
-            The items, in an array of the same shape.
+        """Returns the items of integer ids, in an array of the same shape.
 
         Raises:
+            TypeError: If `ids` are not integers.
             ValueError: If an id is reserved or out of range: it stands for no item.
         """
         ids = np.asarray(ids)
+        if ids.size and ids.dtype.kind not in "iu":
+            raise TypeError(f"ids must be integers, but they are of {ids.dtype}.")
         if ids.size and (ids.min() < FIRST_ITEM_ID or ids.max() >= self.size):
             raise ValueError(
                 f"ids must lie in [{FIRST_ITEM_ID}, {self.size}), but they span "
                 f"[{ids.min()}, {ids.max()}]."
             )
-        return self.tokens[ids - FIRST_ITEM_ID]
+        return self.tokens[ids.astype(np.int64) - FIRST_ITEM_ID]
 
     def __len__(self) -> int:
         return len(self._index)
