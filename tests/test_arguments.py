@@ -54,7 +54,7 @@ UNCHECKED = {"name", "dtype", "verbose"}
 
 @functools.cache
 def log() -> tfrsb.data.InteractionLog:
-    return tfrsb.data.generate_synthetic_log(num_users=12, num_items=15, mean_length=8)
+    return tfrsb.data.generate_synthetic_log(num_users=12, num_items=16, mean_length=8)
 
 
 @functools.cache
