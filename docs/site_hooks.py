@@ -102,10 +102,10 @@ def _public_names() -> dict[str, str]:
     """Returns where in the reference each name is, as prose may write the name."""
     names = {}
     for file in sorted(ROOT.glob("tfrs_barlow/*/__init__.py")):
-        room = file.parent.name
+        package = file.parent.name
         for name in _exported(file):
-            identifier = f"tfrs_barlow.{room}.{name}"
-            names[f"tfrsb.{room}.{name}"] = identifier
+            identifier = f"tfrs_barlow.{package}.{name}"
+            names[f"tfrsb.{package}.{name}"] = identifier
             # A plain word, such as `load`, may well be something else.
             if not re.fullmatch("[a-z]+|[A-Z][a-z]+", name):
                 names[name] = identifier

@@ -92,6 +92,13 @@ def test_every_package_is_in_the_order():
     assert folders == set(PACKAGES)
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_has_the_name_of_a_public_function(package):
+    """Else `tfrsb.package.name` would be the one or the other, by what is imported."""
+    modules = {file.stem for file in (FOLDER / package).rglob("*.py")}
+    assert not modules & set(getattr(tfrs_barlow, package).__all__)
+
+
 def test_public_names():
     """The whole public interface: a change of it is a change of this test."""
     public = {

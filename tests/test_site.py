@@ -13,7 +13,7 @@ import pytest
 import tfrs_barlow
 
 ROOT = pathlib.Path(__file__).parents[1]
-ROOMS = [name for name in tfrs_barlow.__all__ if not name.startswith("_")]
+PACKAGES = [name for name in tfrs_barlow.__all__ if not name.startswith("_")]
 FETCHED = re.compile(r'<(?:img|script|iframe|link)\b[^>]*(?:src|href)="(?:https?:)?//')
 
 
@@ -43,17 +43,17 @@ def documented_names(site):
     return {line.split()[0] for line in entries.splitlines()}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_room_has_a_page(room):
-    page = (ROOT / "docs" / "reference" / f"{room}.md").read_text()
-    assert f"\n::: tfrs_barlow.{room}\n" in page
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_has_a_page(package):
+    page = (ROOT / "docs" / "reference" / f"{package}.md").read_text()
+    assert f"\n::: tfrs_barlow.{package}\n" in page
 
 
 def test_every_public_name_is_in_the_reference(site):
     public = {
-        f"tfrs_barlow.{room}.{name}"
-        for room in ROOMS
-        for name in getattr(tfrs_barlow, room).__all__
+        f"tfrs_barlow.{package}.{name}"
+        for package in PACKAGES
+        for name in getattr(tfrs_barlow, package).__all__
     }
     assert public <= documented_names(site)
 
