@@ -130,7 +130,9 @@ def work(batch_size: int, steps: int) -> dict[str, float]:
         model = tfrsb.models.BarlowTwinsPretraining(
             tfrsb.layers.ConvolutionEncoder(vocabulary.size),
             # Workers add up C, since a batch has more rows than C has.
-            task=tfrsb.tasks.BarlowTwinsTask(0.05, path="direct", name="barlow_twins"),
+            task=tfrsb.tasks.BarlowTwinsTask(
+                0.05, algorithm="direct", name="barlow_twins"
+            ),
         )
         model.compile(tf.keras.optimizers.Adam(1e-3))
     epoch = _Epoch()

@@ -3,15 +3,14 @@
     pip install '.[benchmark]'
     python -m benchmarks.loss
     python -m benchmarks.loss --shapes 64x8192 256x8192 --peers lightly
-    python -m benchmarks.loss --large
 
 A step is the loss and its gradient with respect to both views, on one thread. Every
 cell of the table is a process of its own, and those of one shape follow each other, so
-that a busy spell of the machine meets all of them. The first takes half an hour; the
-last is ours alone, at a size where the matrices of the peers would not fit.
+that a busy spell of the machine meets all of them. The first command takes half an
+hour.
 
 The results are written as a table (CSV and Markdown) and a plot. The exit status is 1
-if a process failed, a peer computes another value, or the large step needs too much.
+if a process failed or a peer computes another value.
 """
 
 from __future__ import annotations
@@ -38,8 +37,6 @@ from benchmarks.measure import Measurement
 
 BATCHES = (64, 256, 1024)
 DIMS = (256, 1024, 4096, 8192)
-LARGE = (16384, 32768)
-LARGE_LIMIT_MIB = 8 * 2**10
 
 # Some add 1e-5 to the variance, some nothing: this moves the loss by at most 6e-5 here.
 RELATIVE_TOLERANCE = 1e-4
@@ -70,8 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if flags.cell:
         print(measure.to_json(_measure_here(flags)))
         return 0
-    if flags.large:
-        flags.shapes, flags.peers, flags.allocators = [LARGE], [], ["default"]
     candidates = _available(flags)
     cells = [
         Cell(candidate.name, shape, allocator)
@@ -82,7 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     results, failures = _run(cells, flags)
     failures += _disagreements(results)
-    failures += _too_large(results)
     for failure in failures:
         print(failure)
     if results:
@@ -114,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         choices=_distinct(one.name for _, *some in CANDIDATES.values() for one in some),
         metavar="NAME",
-        help="what to measure beside ours: %(choices)s; if not given, all",
+        help="what to compare ours with: %(choices)s; if not given, all",
     )
     parser.add_argument(
         "--allocators",
@@ -132,12 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds",
         type=int,
         default=1,
-        help="how often to go through all cells; the least of the figures counts",
-    )
-    parser.add_argument(
-        "--large",
-        action="store_true",
-        help=f"only ours at {_shape_text(LARGE)}, one step without warm-up",
+        help="how often to go through all cells; the least measurement counts",
     )
     # How the benchmark calls itself: measure one candidate at one shape, here.
     parser.add_argument("--cell", help=argparse.SUPPRESS)
@@ -168,7 +157,7 @@ def _available(flags: argparse.Namespace) -> list[Candidate]:
 
 
 def _run(cells: Sequence[Cell], flags: argparse.Namespace) -> tuple[Results, list[str]]:
-    """Measures every cell, and returns what went wrong beside the results."""
+    """Measures every cell; returns the results and what went wrong."""
     results: Results = {}
     failures = []
     for count, cell in enumerate(cells, 1):
@@ -180,7 +169,6 @@ def _run(cells: Sequence[Cell], flags: argparse.Namespace) -> tuple[Results, lis
             f"--shapes={_shape_text(cell.shape)}",
             f"--allocators={cell.allocator}",
             f"--budget={flags.budget}",
-            *(["--large"] if flags.large else []),
         ]
         try:
             result = measure.in_fresh_process(
@@ -214,8 +202,6 @@ def _measure_here(flags: argparse.Namespace) -> Measurement:
     small = tuple(max(4, size // 16) for size in shape)
     candidate.step(loss, *_views(*small))()
     step = candidate.step(loss, *_views(*shape))
-    if flags.large:
-        return measure.measure(step, budget_s=0, warm_up=0)
     (allocator,) = flags.allocators
     return measure.measure(step, flags.budget, measure.ALLOCATORS[allocator].warm_up)
 
@@ -248,24 +234,16 @@ def _disagreements(results: Results) -> list[str]:
     return disagreements
 
 
-def _too_large(results: Results) -> list[str]:
-    return [
-        f"{_describe(cell)}: {result.peak_mib:.0f} MiB, more than {LARGE_LIMIT_MIB}"
-        for cell, result in results.items()
-        if cell.shape == LARGE and result.peak_mib > LARGE_LIMIT_MIB
-    ]
-
-
 def _ours(results: Results, cell: Cell) -> Measurement | None:
     """Returns the measurement of ours that stands against a peer's."""
     return results.get(cell._replace(name="ours")) if cell.name != "ours" else None
 
 
 def _write(results: Results, flags: argparse.Namespace) -> None:
-    """Writes everything that there is to say about the results."""
+    """Writes the tables and the plot."""
     flags.output_dir.mkdir(parents=True, exist_ok=True)
     objective = "" if flags.objective == "barlow_twins" else f"_{flags.objective}"
-    stem = flags.output_dir / f"loss{objective}{'_large' * flags.large}"
+    stem = flags.output_dir / f"loss{objective}"
     _write_csv(results, stem.with_suffix(".csv"))
     names = _distinct(cell.name for cell in results)
     figure = stem.with_suffix(".png")
@@ -285,7 +263,7 @@ def _write_csv(results: Results, path: pathlib.Path) -> None:
 
 
 def _markdown(results: Results, measured: list[Candidate], plot: str | None) -> str:
-    """Returns the report: the machine, ratios, the figures behind them."""
+    """Returns the report: the machine, ratios, the measurements behind them."""
     parts = [
         "# CPU time and peak memory of a loss and its gradients",
         "Forward and backward with respect to both views of `[N, D]`, on one thread, "
@@ -372,7 +350,7 @@ def _three_digits(value: float) -> str:
 
 
 def _ratio(results: Results, field: str, cell: Cell) -> float | None:
-    """Returns a peer's figure in units of ours, where there are both."""
+    """Returns a peer's measurement in units of ours, if there are both."""
     ours = _ours(results, cell)
     if cell not in results or not ours:
         return None
@@ -382,7 +360,7 @@ def _ratio(results: Results, field: str, cell: Cell) -> float | None:
 
 
 def _least_ratio(results: Results) -> str:
-    """Returns a sentence about the cell where ours looks worst."""
+    """Returns a sentence about the cell in which ours looks worst."""
     ratios = {cell: _ratio(results, "cpu_ms", cell) for cell in results}
     known = {cell: ratio for cell, ratio in ratios.items() if ratio}
     if not known:

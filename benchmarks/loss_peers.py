@@ -1,15 +1,13 @@
 """The losses that `benchmarks.loss` measures: ours, and what people use elsewhere.
 
-lightly's classes are run as they are installed. The other peers are not packages, or
-are packages that do not install beside today's TensorFlow: their formulas are written
-down here anew, operation by operation where that decides the cost, without what a
-single process does not need. All take the same off-diagonal weight, and no further
-scale.
+lightly's classes run as they are installed. The other peers are not packages, or do not
+install with today's TensorFlow: their formulas are written down here anew, operation by
+operation where that decides the cost, without what a single process does not need. All
+use the same off-diagonal weight and no further scale.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 import pathlib
@@ -87,12 +85,6 @@ def _ours() -> Loss:
     import tfrs_barlow as tfrsb
 
     return tfrsb.losses.barlow_twins_loss
-
-
-def _ours_hsic() -> Loss:
-    import tfrs_barlow as tfrsb
-
-    return functools.partial(tfrsb.losses.barlow_twins_loss, objective="hsic")
 
 
 def _ours_vicreg() -> Loss:
@@ -214,26 +206,6 @@ def _keras_io() -> Loss:
     return loss
 
 
-def _original_hsic() -> Loss:
-    """As facebook's, with hand-written standardization and another target.
-
-    There the deviation is the unbiased one; here the biased one, so that the value is
-    the same as ours. The cost is too.
-    """
-    import torch
-
-    def standardize(view: Any) -> Any:
-        return (view - view.mean(dim=0)) / view.std(dim=0, correction=0)
-
-    def loss(first: Any, second: Any) -> Any:
-        correlation = standardize(first).T @ standardize(second) / len(first)
-        on_diagonal = torch.diagonal(correlation).add_(-1).pow_(2).sum()
-        off_diagonal = _torch_off_diagonal(correlation).add_(1).pow_(2).sum()
-        return on_diagonal + OFF_DIAGONAL_WEIGHT * off_diagonal
-
-    return loss
-
-
 def _torch_off_diagonal(matrix: Any) -> Any:
     """Copies it out: rows shorter by one shift the diagonal into the first column."""
     dim = len(matrix)
@@ -279,20 +251,6 @@ CANDIDATES = {
             _keras_io,
         ),
     ),
-    "hsic": (
-        Candidate(
-            "ours",
-            _TF,
-            '`tfrsb.losses.barlow_twins_loss(objective="hsic")`',
-            _ours_hsic,
-        ),
-        Candidate(
-            "original",
-            _TORCH,
-            f"the formula of {_GITHUB}/yaohungt/Barlow-Twins-HSIC, `main.py`",
-            _original_hsic,
-        ),
-    ),
     "vicreg": (
         Candidate("ours", _TF, "`tfrsb.losses.vicreg_loss`", _ours_vicreg),
         Candidate(
@@ -303,4 +261,4 @@ CANDIDATES = {
         ),
     ),
 }
-"""What to measure, by objective: those of one compute the same value. Ours is first."""
+"""What to measure, by objective: all of one compute the same value. Ours is first."""

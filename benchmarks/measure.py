@@ -1,4 +1,4 @@
-"""CPU time and peak memory of one step, each in a process of its own.
+"""CPU time and peak memory of one step, each measured in a fresh process.
 
 CPU time, not wall time, since other programs share the machine; the minimum over
 repetitions, since they share its caches too. A fresh process, since an allocator that
@@ -37,7 +37,7 @@ class Allocator(NamedTuple):
     """How glibc hands out large buffers.
 
     Attributes:
-        environment: The variables that make it so.
+        environment: The variables that configure it.
         warm_up: How many steps it takes until their cost is steady.
     """
 
@@ -50,8 +50,8 @@ ALLOCATORS = {
     "default": Allocator({}, warm_up=1),
     # With the thresholds out of reach it comes from the heap and goes back to it, so
     # that the faults are paid once, when the heap grows. Heaps of threads other than
-    # the main one, as that of torch's backward pass, cannot grow so large and would go
-    # on mapping: all threads share the main heap.
+    # the main one, such as that of torch's backward pass, cannot grow so large and
+    # would keep mapping: so all threads share the main heap.
     "retaining": Allocator(
         {
             "MALLOC_ARENA_MAX": "1",
@@ -106,7 +106,7 @@ def measure(step: Step, budget_s: float, warm_up: int) -> Measurement:
 
 
 def least(one: Measurement, other: Measurement) -> Measurement:
-    """Returns the lesser figures of two measurements of the same step."""
+    """Returns the lesser values of two measurements of the same step."""
     return one._replace(
         cpu_ms=min(one.cpu_ms, other.cpu_ms), peak_mib=min(one.peak_mib, other.peak_mib)
     )
@@ -125,7 +125,7 @@ def in_fresh_process(
         The `Measurement`.
 
     Raises:
-        ProcessError: If the process fails, with the last line that it has to say.
+        ProcessError: If the process fails, with the last line that it printed.
     """
     process = subprocess.run(
         [sys.executable, "-m", *arguments],
@@ -146,7 +146,7 @@ def to_json(measurement: Measurement) -> str:
 
 
 def machine() -> str:
-    """Describes what the figures depend on besides the code."""
+    """Describes the machine that the measurements were made on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{_cpu_model()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
@@ -165,10 +165,10 @@ def _timed(step: Step) -> tuple[float, float]:
 def _reset_peak_mib() -> float:
     """Forgets the peak so far, and returns what is in use."""
     gc.collect()
-    # What importing, warming up and making the inputs has freed must not stand ready
-    # for the step: it would not count as growth.
+    # Memory freed after importing, warming up and making the inputs must go back to the
+    # system: if the step used it again, it would not count as growth.
     ctypes.CDLL(None).malloc_trim(0)
-    # Of the peak only this process's own can be reset; `ru_maxrss` keeps its parent's.
+    # Unlike `VmHWM`, `ru_maxrss` cannot be reset and includes the parent's peak.
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     return _peak_mib()
 

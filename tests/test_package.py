@@ -181,7 +181,6 @@ def test_public_names():
             "barlow_twins_loss",
             "cross_correlation_matrix",
             "cross_correlation_terms",
-            "hsic_floor",
             "optimal_invariance",
             "vicreg_loss",
             "weight_for_invariance",

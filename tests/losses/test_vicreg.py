@@ -23,7 +23,7 @@ def textbook(first, second, epsilon=1e-4):
     return loss
 
 
-@pytest.mark.parametrize("path", ["direct", "gram"])
+@pytest.mark.parametrize("algorithm", ["direct", "gram"])
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
@@ -37,19 +37,22 @@ def textbook(first, second, epsilon=1e-4):
         (VIEW * 0, VIEW * 0, 25.0),
     ],
 )
-def test_by_hand(first, second, expected, path):
-    loss = vicreg_loss(first, second, epsilon=0.0, path=path)
+def test_by_hand(first, second, expected, algorithm):
+    loss = vicreg_loss(first, second, epsilon=0.0, algorithm=algorithm)
     assert float(loss) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("path", ["direct", "gram", "auto"])
+@pytest.mark.parametrize("algorithm", ["direct", "gram", "auto"])
 @pytest.mark.parametrize(("batch", "dim"), [(6, 3), (5, 12), (48, 64)])
-def test_equals_the_textbook(batch, dim, path):
+def test_equals_the_textbook(batch, dim, algorithm):
     rng = np.random.default_rng(0)
     first = tf.constant(rng.normal(size=(batch, dim)) * 0.8 + 3)
     second = first + 0.3 * rng.normal(size=(batch, dim))
     results = []
-    for loss_function in (textbook, lambda a, b: vicreg_loss(a, b, path=path)):
+    for loss_function in (
+        textbook,
+        lambda a, b: vicreg_loss(a, b, algorithm=algorithm),
+    ):
         with tf.GradientTape() as tape:
             tape.watch([first, second])
             loss = loss_function(first, second)
@@ -67,17 +70,17 @@ def test_integer_weights_equal_repetition():
     assert float(weighted) == pytest.approx(float(expected), rel=1e-12)
 
 
-@pytest.mark.parametrize("path", ["gram", "auto"])
+@pytest.mark.parametrize("algorithm", ["gram", "auto"])
 @pytest.mark.parametrize("scale", [1.0, 1e2, 1e4])
-def test_a_column_much_larger_than_the_others(path, scale):
+def test_a_column_much_larger_than_the_others(algorithm, scale):
     view = np.random.default_rng(0).normal(size=(16, 32))
     view[:, 0] *= scale
     results = []
-    for values, chosen in ((view.astype(np.float32), path), (view, "direct")):
+    for values, chosen in ((view.astype(np.float32), algorithm), (view, "direct")):
         values = tf.constant(values)
         with tf.GradientTape() as tape:
             tape.watch(values)
-            loss = vicreg_loss(values, values, variance_weight=0.0, path=chosen)
+            loss = vicreg_loss(values, values, variance_weight=0.0, algorithm=chosen)
         results.append((loss, tape.gradient(loss, values)))
     (loss, gradient), (expected, expected_gradient) = results
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
@@ -120,7 +123,7 @@ def test_graph_with_an_unknown_batch(jit_compile):
         ({"variance_weight": -1.0}, "variance_weight"),
         ({"covariance_weight": float("nan")}, "covariance_weight"),
         ({"epsilon": -1.0}, "epsilon"),
-        ({"path": "short"}, "path"),
+        ({"algorithm": "short"}, "algorithm"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

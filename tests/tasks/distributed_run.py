@@ -160,7 +160,7 @@ def run_task(
 class Model(tfrs.Model):
     """The smallest user's model: an encoder, a projector, the task."""
 
-    def __init__(self, dim, l2, synchronized, task, path):
+    def __init__(self, dim, l2, synchronized, task, algorithm):
         super().__init__()
         self.encoder = tf.keras.layers.Dense(
             12,
@@ -177,7 +177,7 @@ class Model(tfrs.Model):
                     tf.keras.layers.Dense(dim, use_bias=False),
                 ]
             )
-        self.task = TASKS[task](0.05, path=path, name="task")
+        self.task = TASKS[task](0.05, algorithm=algorithm, name="task")
 
     @tf.autograph.experimental.do_not_convert  # Which would take long.
     def compute_loss(self, features, training=False):
@@ -210,12 +210,12 @@ def run_fit(
     l2=0.0,
     synchronized=True,
     task="BarlowTwinsTask",
-    path="auto",
+    algorithm="auto",
 ):
     """Returns what `fit` shows and the weights that it ends with."""
     tf.keras.utils.set_random_seed(1)
     with strategy.scope():
-        network = MODELS[model](dim, l2, synchronized, task, path)
+        network = MODELS[model](dim, l2, synchronized, task, algorithm)
         network.compile(
             {
                 "SGD": tf.keras.optimizers.SGD(0.02),

@@ -1,5 +1,9 @@
 """The task: its loss, its metrics, and training with it."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 import tensorflow as tf
 
@@ -109,11 +113,10 @@ def test_metrics_of_two_tasks_do_not_meet():
 def test_config_round_trip():
     task = BarlowTwinsTask(
         "auto",
-        objective="hsic",
         check_finite=True,
         scale=0.5,
         epsilon=1e-4,
-        path="gram",
+        algorithm="gram",
         batch_metrics=[tf.keras.metrics.CosineSimilarity(name="similarity")],
         loss_metrics=[tf.keras.metrics.Mean(name="mean")],
         name="bt",
@@ -128,18 +131,23 @@ def test_config_round_trip():
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "error"),
     [
-        {"off_diagonal_weight": -1.0},
-        {"off_diagonal_weight": "large"},
-        {"scale": -1.0},
-        {"epsilon": -1.0},
-        {"path": "short"},
-        {"objective": "simclr"},
+        ({"off_diagonal_weight": -1.0}, ValueError),
+        ({"off_diagonal_weight": "large"}, ValueError),
+        ({"scale": -1.0}, ValueError),
+        ({"scale": "1"}, TypeError),
+        ({"epsilon": -1.0}, ValueError),
+        ({"algorithm": "short"}, ValueError),
+        ({"check_finite": None}, TypeError),
+        ({"batch_metrics": ["accuracy"]}, TypeError),
+        ({"loss_metrics": tf.keras.metrics.Mean()}, TypeError),
     ],
 )
-def test_bad_arguments_are_named(arguments):
-    with pytest.raises(ValueError, match=next(iter(arguments))):
+def test_bad_arguments_are_named(
+    arguments: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=next(iter(arguments))):
         BarlowTwinsTask(**arguments)
 
 

@@ -44,21 +44,18 @@ EXACT_TASKS = {
     "gather, unequal": task(7, 64),
     "gather, though C is cheaper": task(27, 8, ["one_device", "mirrored_2"]),
     "gather, forced, weighted": task(
-        27, 8, ["one_device", "workers"], weighted=True, options={"path": "gram"}
-    ),
-    "gather, HSIC": task(
-        7, 32, ["one_device", "mirrored_2"], options={"objective": "hsic"}
+        27, 8, ["one_device", "workers"], weighted=True, options={"algorithm": "gram"}
     ),
     "sums": task(64, 8, known_shape=True),
     "sums, forced, unequal, weighted": task(
-        27, 8, weighted=True, options={"path": "direct"}
+        27, 8, weighted=True, options={"algorithm": "direct"}
     ),
-    "sums, HSIC": task(
+    "sums, another weight": task(
         32,
         8,
         ["one_device", "mirrored_4"],
         known_shape=True,
-        options={"objective": "hsic", "off_diagonal_weight": "auto", "scale": 0.5},
+        options={"off_diagonal_weight": "auto", "scale": 0.5},
     ),
     # The last replica's single row would choose otherwise than the three of the others.
     "sums, unequal, known": task(
@@ -73,7 +70,7 @@ EXACT_FITS = {
     ),
     "sums in fit": fit(48, 8, ["one_device", "mirrored_4"], drop_remainder=True),
     # Workers do not know the shape of what `fit` gives them, even so.
-    "sums in fit, forced": fit(27, 8, ["one_device", "workers"], path="direct"),
+    "sums in fit, forced": fit(27, 8, ["one_device", "workers"], algorithm="direct"),
     "Adam": fit(27, 32, ["one_device", "mirrored_2"], optimizer="Adam"),
 }
 OTHERS = {

@@ -1,4 +1,4 @@
-"""Losses between two batches of embeddings: plain functions of `[batch, dim]`."""
+"""Losses of two batches of embeddings, as plain functions of `[batch, dim]`."""
 
 from tfrs_barlow.losses.barlow_twins import barlow_twins_loss
 from tfrs_barlow.losses.cross_correlation import (
@@ -8,7 +8,6 @@ from tfrs_barlow.losses.cross_correlation import (
 )
 from tfrs_barlow.losses.floor import (
     barlow_twins_floor,
-    hsic_floor,
     optimal_invariance,
     weight_for_invariance,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "barlow_twins_loss",
     "cross_correlation_matrix",
     "cross_correlation_terms",
-    "hsic_floor",
     "optimal_invariance",
     "vicreg_loss",
     "weight_for_invariance",

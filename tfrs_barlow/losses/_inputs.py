@@ -1,4 +1,4 @@
-"""The checks that embeddings and their weights pass at the door of a loss."""
+"""Checks of the embeddings and weights that a loss receives."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.losses._paths import Reduce
+from tfrs_barlow.losses._standardize import Reduce
 
 
 def validated_pair(
     first: Any, second: Any, *, check_finite: bool, whole_batch: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns both views in the dtype of the computation, or says what is wrong.
+    """Returns both views, `[batch, dim]`, in the dtype of the computation.
 
-    Args:
-        first: Should be `[batch, dim]`, floating.
-        second: Should be of the same shape.
-        check_finite: Whether a NaN or an infinity is an error.
-        whole_batch: Whether all rows are here, and so must be 2 at least.
+    Without `whole_batch`, other replicas hold more rows, and one row is enough here.
     """
     first = _validated("first_embeddings", first, whole_batch)
     second = _validated("second_embeddings", second, whole_batch)
@@ -34,13 +30,13 @@ def validated_pair(
     first, second = tf.cast(first, dtype), tf.cast(second, dtype)
     if not (first.shape.is_fully_defined() and second.shape.is_fully_defined()):
         first = _checked_at_run_time(first, second, whole_batch)
-    # What is known of either shape is known of both, and saves a `tf.cond` later.
+    # A size known for either view is known for both, which saves a `tf.cond` later.
     shape = first.shape.merge_with(second.shape)
     return tf.ensure_shape(first, shape), tf.ensure_shape(second, shape)
 
 
 def _validated(name: str, embeddings: Any, whole_batch: bool) -> tf.Tensor:
-    embeddings = tf.convert_to_tensor(embeddings, name=name)
+    embeddings = _to_tensor(name, embeddings)
     if not embeddings.dtype.is_floating:
         raise TypeError(
             f"{name} must be floating, but its dtype is {embeddings.dtype.name}."
@@ -57,6 +53,14 @@ def _validated(name: str, embeddings: Any, whole_batch: bool) -> tf.Tensor:
     if whole_batch and batch is not None and batch < 2:
         raise ValueError(_too_small(f"{name} has the shape {embeddings.shape}"))
     return embeddings
+
+
+def _to_tensor(name: str, value: Any) -> tf.Tensor:
+    try:
+        return tf.convert_to_tensor(value, name=name)
+    except (TypeError, ValueError) as error:
+        message = f"{name} must be a tensor, but it is a {type(value).__name__}."
+        raise TypeError(message) from error
 
 
 def _checked_at_run_time(
@@ -86,7 +90,7 @@ def _too_small(what: str) -> str:
 
 
 def _finite(name: str, embeddings: tf.Tensor) -> tf.Tensor:
-    """Returns the embeddings, or fails with the numbers of the columns at fault."""
+    """Returns the embeddings, or fails and names the columns that are not finite."""
     bad = tf.reduce_any(~tf.math.is_finite(embeddings), axis=0)
     message = f"{name} must be finite, but there is a NaN or an infinity in columns"
     return after(
@@ -96,15 +100,15 @@ def _finite(name: str, embeddings: tf.Tensor) -> tf.Tensor:
 
 
 def validated_weights(sample_weight: Any, embeddings: tf.Tensor) -> tf.Tensor:
-    """Returns how much each row counts, `[batch, 1]`, in the dtype of the embeddings.
-
-    Args:
-        sample_weight: `[batch]`, not negative, or `None` if each row counts once.
-        embeddings: The rows, `[batch, dim]`.
-    """
+    """Returns the weight of each row, `[batch, 1]`, in the dtype of the embeddings."""
     if sample_weight is None:
         return tf.ones_like(embeddings[:, :1])
-    weights = tf.cast(tf.convert_to_tensor(sample_weight), embeddings.dtype)
+    weights = _to_tensor("sample_weight", sample_weight)
+    if not (weights.dtype.is_floating or weights.dtype.is_integer):
+        raise TypeError(
+            f"sample_weight must hold numbers, but its dtype is {weights.dtype.name}."
+        )
+    weights = tf.cast(weights, embeddings.dtype)
     if not weights.shape.is_compatible_with(embeddings.shape[:1]):
         raise ValueError(
             f"sample_weight must have the shape [batch] = [{embeddings.shape[0]}], but "
@@ -119,13 +123,7 @@ def validated_weights(sample_weight: Any, embeddings: tf.Tensor) -> tf.Tensor:
 def root_weights(
     sample_weight: Any, embeddings: tf.Tensor, reduce: Reduce
 ) -> tf.Tensor:
-    """Returns the root of each row's share in the batch, as `[batch, 1]` or scalar.
-
-    Args:
-        sample_weight: `[batch]`, or `None` if all rows count alike.
-        embeddings: The rows, `[batch, dim]`.
-        reduce: Completes sums by the rows of other replicas.
-    """
+    """Returns the root of each row's share: `[batch, 1]`, or a scalar if all equal."""
     if sample_weight is None:
         rows = reduce(tf.cast(tf.shape(embeddings)[0], embeddings.dtype))
         return tf.math.rsqrt(rows)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_barlow.losses._paths import Reduce, reduce_nothing
+Reduce = Callable[[tf.Tensor], tf.Tensor]
+"""Completes a sum over rows by the rows of other replicas."""
 
 SAMPLED_ROWS = 8
-"""So many rows tell the order of magnitude of a column."""
+"""The number of rows from which the order of magnitude of a column is estimated."""
+
+
+def reduce_nothing(total: tf.Tensor) -> tf.Tensor:
+    """Returns a sum over rows that are all here."""
+    return total
 
 
 class ColumnStatistics(NamedTuple):
-    """What standardizing takes off each column.
+    """The statistics used to standardize each column.
 
     Attributes:
         first_mean: `[dim]`. The mean of a column with a large offset carries a rounding
-            error that is large beside the column's deviations.
+            error that is large compared with the column's deviations.
         second_mean: `[dim]`, the mean of what is left: that error.
-        slope: `[dim]`, one by the standard deviation; 0 if dead.
+        slope: `[dim]`, 1 / standard deviation; 0 if dead.
         dead: `[dim]`, 1 if the column is constant over the batch, else 0.
     """
 
@@ -32,13 +39,7 @@ class ColumnStatistics(NamedTuple):
     def standardize(
         self, rows: tf.Tensor, root_weights: tf.Tensor, times: tf.Tensor | float = 1.0
     ) -> tf.Tensor:
-        """Returns rows whose inner products of columns are correlations.
-
-        Args:
-            rows: `[rows, dim]`.
-            root_weights: Of these rows.
-            times: `[dim]`, what to multiply the columns by on the way.
-        """
+        """Standardizes `[rows, dim]`, and multiplies the columns by `times`."""
         centered = rows - self.first_mean - self.second_mean
         return scaled(centered, self.slope * times, root_weights)
 
@@ -46,14 +47,9 @@ class ColumnStatistics(NamedTuple):
 def standardize(
     rows: tf.Tensor, root_weights: tf.Tensor, epsilon: float, reduce: Reduce
 ) -> tuple[tf.Tensor, ColumnStatistics]:
-    """Returns rows whose inner products of columns are correlations, and statistics.
+    """Returns `[rows, dim]` whose inner products of columns are correlations.
 
-    Args:
-        rows: `[rows, dim]`.
-        root_weights: The root of each row's share in the batch: `[rows, 1]` or, where
-            all are alike, a scalar.
-        epsilon: Added to the variance before its root is taken.
-        reduce: Completes sums by the rows of other replicas.
+    The roots of the rows' shares in the batch are `[rows, 1]` or, if equal, a scalar.
     """
     weights = tf.square(root_weights)
 
@@ -65,14 +61,14 @@ def standardize(
     second_mean = mean(centered)
     centered -= second_mean
 
-    # Divided by it first, no square over- or underflows. A power of two, so that the
-    # division does not round.
+    # Divided by their size first, no square over- or underflows. The size is a power of
+    # two, so that the division does not round.
     by_size = 1 / _size(first_mean, centered, reduce)
     centered *= by_size
     variance = mean(tf.square(centered))
 
-    # A constant column leaves nothing but rounding errors, which must not be blown up
-    # to a feature: it would look perfectly invariant.
+    # Only rounding errors are left of a constant column. Scaled up to a feature they
+    # would look perfectly invariant.
     rounding = 8 * np.finfo(rows.dtype.as_numpy_dtype).eps
     dead = tf.sqrt(variance) <= rounding
     # Replaced before the root, whose slope at 0 would make second derivatives NaN.
@@ -87,7 +83,7 @@ def standardize(
 
 
 def standardize_batch(embeddings: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """Standardizes a whole batch whose rows all count alike."""
+    """Standardizes a whole batch with equal weights."""
     root = tf.math.rsqrt(tf.cast(tf.shape(embeddings)[0], embeddings.dtype))
     return standardize(embeddings, root, epsilon, reduce_nothing)[0]
 
@@ -102,7 +98,7 @@ def scaled(
 
 
 def _weighted_sum(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Returns the sum over rows, whose weights are `[rows, 1]` or one for all."""
+    """Returns the sum over rows; weights are `[rows, 1]` or a scalar."""
     if weights.shape.rank == 0:
         return weights * tf.reduce_sum(values, axis=0)
     return tf.reduce_sum(weights * values, axis=0)
@@ -111,8 +107,8 @@ def _weighted_sum(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 def _size(mean: tf.Tensor, centered: tf.Tensor, reduce: Reduce) -> tf.Tensor:
     """Returns the order of magnitude of each column, a power of two.
 
-    Squares in units of it are in range even where it is wrong by many orders, so a few
-    rows are enough to tell it.
+    Squares in units of it stay in range even if it is wrong by many orders, so a few
+    rows are enough for an estimate.
     """
     some = tf.reduce_sum(tf.abs(centered[:SAMPLED_ROWS]), axis=0) / SAMPLED_ROWS
     size = _power_of_two(tf.abs(mean) + reduce(some))

@@ -1,4 +1,4 @@
-"""The cross-correlation matrix of two views, by what losses need of it."""
+"""The cross-correlation matrix of two views, and what losses need of it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfrs_barlow.losses._direct import correlation_by_matrix
-from tfrs_barlow.losses._gram import correlation_by_gram, is_large
+from tfrs_barlow import _checks
+from tfrs_barlow.losses._direct import correlate_directly
+from tfrs_barlow.losses._gram import correlate_by_gram
 from tfrs_barlow.losses._inputs import root_weights, validated_pair
 from tfrs_barlow.losses._paths import (
-    Path,
-    Reduce,
+    ALGORITHMS,
+    Algorithm,
+    Gradient,
+    TermsAndStatistics,
     choose_gram,
-    reduce_nothing,
-    validate_path,
 )
-from tfrs_barlow.losses._standardize import scaled, standardize_batch
-from tfrs_barlow.losses.correlation import Correlation, Gradient
+from tfrs_barlow.losses._standardize import (
+    Reduce,
+    reduce_nothing,
+    scaled,
+    standardize_batch,
+)
 
 
 class CorrelationTerms(NamedTuple):
@@ -27,7 +32,7 @@ class CorrelationTerms(NamedTuple):
 
     Attributes:
         diagonal: `[dim]`, the correlation of each feature with itself across views.
-        off_diagonal: Scalar, the sum of (C_ij - target)^2 over all i != j.
+        off_diagonal: Scalar, the sum of C_ij^2 over all i != j.
         dead_columns: Scalar, how many features are constant over the batch in at least
             one view. They count as uncorrelated and receive no gradient.
     """
@@ -42,9 +47,8 @@ def cross_correlation_terms(
     second_embeddings: tf.Tensor,
     *,
     sample_weight: tf.Tensor | None = None,
-    off_diagonal_target: float = 0.0,
     epsilon: float = 1e-5,
-    path: Path = "auto",
+    algorithm: Algorithm = "auto",
     check_finite: bool = False,
     reduce: Reduce | None = None,
 ) -> CorrelationTerms:
@@ -55,47 +59,47 @@ def cross_correlation_terms(
 
     Half-precision embeddings are computed in float32; float64 stays float64.
 
-    Example:
-        >>> view = tf.constant([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-        >>> terms = tfrsb.losses.cross_correlation_terms(view, view, epsilon=0.0)
-        >>> terms.diagonal.numpy(), float(terms.off_diagonal)
-        (array([1., 1.], dtype=float32), 0.0)
-
     Args:
         first_embeddings: `[batch, dim]`, floating, batch >= 2.
         second_embeddings: The other view, of the same shape and dtype.
         sample_weight: `[batch]`, not negative: how much each row counts in the means,
             variances and correlations. A weight of 2 equals the row being there twice.
             `None` counts all rows alike. No gradient flows to the weights.
-        off_diagonal_target: What the off-diagonal elements of C should be.
-        epsilon: Added to the variance before its root is taken.
-        path: `"direct"` computes C, in O(batch dim^2) time and O(batch dim + dim^2)
-            memory;
-            `"gram"` computes Gram matrices, in O(batch^2 dim) time and
-            O(batch dim + batch^2) memory; `"auto"` takes the cheaper one by shape.
+        epsilon: Added to the variance before its root is taken, at least 0.
+        algorithm: `"direct"` computes C, in O(batch dim^2) time and
+            O(batch dim + dim^2) memory; `"gram"` computes Gram matrices, in
+            O(batch^2 dim) time and O(batch dim + batch^2) memory; `"auto"` takes the
+            cheaper one by shape.
         check_finite: Whether a NaN or an infinity is an error that names its column,
             rather than a loss that is NaN. (XLA leaves such checks out.)
-        reduce: If the batch is spread over replicas: what sums a tensor over them. The
-            results are then those of the whole batch, on each replica, and the
-            gradients those of the sum of all replicas' losses. Not with `"gram"`.
+        reduce: If the batch is spread over replicas: a function that sums a tensor over
+            them. The results are then those of the whole batch, on each replica, and
+            the gradients those of the sum of all replicas' losses. Needs `"direct"`.
 
     Returns:
         The `CorrelationTerms`, in float32 (float64 if an input is).
 
     Raises:
         ValueError: If the shapes are not two equal `[batch, dim]`, `sample_weight` is
-            not `[batch]`, `epsilon` is negative, or `path` is not one of the three or
-            cannot be taken with `reduce`.
-        TypeError: If an input is not floating.
-        tf.errors.InvalidArgumentError: Where a shape is known only at run time and
-            does not fit, a weight is negative, all weights are zero, or a value is not
-            finite and `check_finite`.
+            not `[batch]`, or another argument is out of its range.
+        TypeError: If an input is not floating, or an argument is of a wrong type.
+        tf.errors.InvalidArgumentError: If a weight is negative, all weights are zero,
+            a value is not finite and `check_finite`, or a shape that is known only at
+            run time does not fit.
+
+    Examples:
+        >>> view = tf.constant([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        >>> terms = tfrsb.losses.cross_correlation_terms(view, view, epsilon=0.0)
+        >>> terms.diagonal.numpy(), float(terms.off_diagonal)
+        (array([1., 1.], dtype=float32), 0.0)
     """
-    if epsilon < 0:
-        raise ValueError(f"epsilon must be at least 0, but it is {epsilon}.")
-    validate_path(path)
-    if reduce is not None and path != "direct":
-        raise ValueError(f'path must be "direct" with reduce, but it is {path!r}.')
+    _checks.number("epsilon", epsilon, at_least=0)
+    _checks.one_of("algorithm", algorithm, ALGORITHMS)
+    _checks.boolean("check_finite", check_finite)
+    if reduce is not None and algorithm != "direct":
+        raise ValueError(
+            f'algorithm must be "direct" with reduce, but it is {algorithm!r}.'
+        )
     first, second = validated_pair(
         first_embeddings,
         second_embeddings,
@@ -104,12 +108,26 @@ def cross_correlation_terms(
     )
     reduce = reduce or reduce_nothing
     roots = root_weights(sample_weight, first, reduce)
-    gram = choose_gram(path, first)
-    traced = gram is True and is_large(first) and tf.executing_eagerly()
-    terms = _terms_in_graph if traced else _terms
-    return CorrelationTerms(
-        *terms(first, second, roots, epsilon, off_diagonal_target, gram, reduce)
-    )
+    gram = choose_gram(algorithm, first)
+    by_gram = functools.partial(correlate_by_gram, epsilon=epsilon)
+    directly = functools.partial(correlate_directly, epsilon=epsilon, reduce=reduce)
+
+    @tf.custom_gradient
+    def terms(first: tf.Tensor, second: tf.Tensor) -> Any:
+        if isinstance(gram, bool):
+            correlate = by_gram if gram else directly
+            found, gradient = correlate(first, second, roots)
+        else:
+            found, gradient = _by_either(gram, by_gram, directly, first, second, roots)
+        dead_columns = tf.math.count_nonzero(
+            found.first.dead + found.second.dead, dtype=first.dtype
+        )
+        return (
+            (found.diagonal, found.off_diagonal, dead_columns),
+            lambda of_diagonal, of_off, _: gradient(of_diagonal, of_off),
+        )
+
+    return CorrelationTerms(*terms(first, second))
 
 
 def cross_correlation_matrix(
@@ -118,18 +136,12 @@ def cross_correlation_matrix(
     *,
     epsilon: float = 1e-5,
 ) -> tf.Tensor:
-    """Returns C itself, to be looked at.
-
-    Example:
-        >>> view = tf.constant([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-        >>> tfrsb.losses.cross_correlation_matrix(view, -view, epsilon=0.0).numpy()
-        array([[-1.,  0.],
-               [ 0., -1.]], dtype=float32)
+    """Returns the matrix C itself, to look at.
 
     Args:
         first_embeddings: `[batch, dim]`, floating, batch >= 2.
         second_embeddings: The other view, of the same shape and dtype.
-        epsilon: Added to the variance before its root is taken.
+        epsilon: Added to the variance before its root is taken, at least 0.
 
     Returns:
         `[dim, dim]`, float32 (float64 if an input is); C_ij is the correlation of
@@ -137,9 +149,17 @@ def cross_correlation_matrix(
         is constant.
 
     Raises:
-        ValueError: If the shapes are not two equal `[batch, dim]`.
-        TypeError: If an input is not floating.
+        ValueError: If the shapes are not two equal `[batch, dim]`, or `epsilon` is
+            negative.
+        TypeError: If an input is not floating, or `epsilon` is not a number.
+
+    Examples:
+        >>> view = tf.constant([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        >>> tfrsb.losses.cross_correlation_matrix(view, -view, epsilon=0.0).numpy()
+        array([[-1.,  0.],
+               [ 0., -1.]], dtype=float32)
     """
+    _checks.number("epsilon", epsilon, at_least=0)
     first, second = validated_pair(
         first_embeddings, second_embeddings, check_finite=False, whole_batch=True
     )
@@ -150,81 +170,43 @@ def cross_correlation_matrix(
     )
 
 
-def _terms(
-    first: tf.Tensor,
-    second: tf.Tensor,
-    roots: tf.Tensor,
-    epsilon: float,
-    target: float,
-    gram: bool | tf.Tensor,
-    reduce: Reduce,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Computes the terms, with their gradient, by the one path or the other."""
-    by_gram = functools.partial(correlation_by_gram, epsilon=epsilon, target=target)
-    by_matrix = functools.partial(
-        correlation_by_matrix, epsilon=epsilon, target=target, reduce=reduce
-    )
-
-    @tf.custom_gradient
-    def terms(first: tf.Tensor, second: tf.Tensor) -> Any:
-        if isinstance(gram, bool):
-            path = by_gram if gram else by_matrix
-            correlation, gradient = path(first, second, roots)
-        else:
-            correlation, gradient = _by_either(
-                gram, by_gram, by_matrix, first, second, roots
-            )
-        dead = correlation.first.dead + correlation.second.dead
-        dead_columns = tf.math.count_nonzero(dead, dtype=first.dtype)
-        return (
-            (correlation.diagonal, correlation.off_diagonal, dead_columns),
-            lambda of_diagonal, of_off, _: gradient(of_diagonal, of_off),
-        )
-
-    return terms(first, second)
-
-
-_terms_in_graph = tf.function(_terms, autograph=False)
-"""Eager tensors live as long as a name or a tape knows them: too long if large."""
-
-
 def _by_either(
     gram: tf.Tensor,
-    by_gram: Callable[..., tuple[Correlation, Gradient]],
-    by_matrix: Callable[..., tuple[Correlation, Gradient]],
+    by_gram: Callable[..., tuple[TermsAndStatistics, Gradient]],
+    directly: Callable[..., tuple[TermsAndStatistics, Gradient]],
     first: tf.Tensor,
     second: tf.Tensor,
     roots: tf.Tensor,
-) -> tuple[Correlation, Gradient]:
-    """Takes the path that is found at run time to be the cheaper one.
+) -> tuple[TermsAndStatistics, Gradient]:
+    """Uses the algorithm that turns out to be the cheaper one at run time.
 
-    What the paths keep for the gradient differs in shape, so they must not keep
-    anything: they compute the gradient of the off-diagonal sum at once. Where it is not
-    used it is pruned.
+    What they keep for the gradient differs in shape, so they must not keep anything:
+    they compute the gradient of the off-diagonal sum at once. If it is not used, it is
+    pruned.
     """
 
     def all_at_once(
-        path: Callable[..., tuple[Correlation, Gradient]],
-    ) -> tuple[Correlation, tuple[tf.Tensor, tf.Tensor]]:
-        correlation, gradient = path(first, second, roots)
-        nothing, one = tf.zeros_like(correlation.diagonal), tf.ones([], first.dtype)
-        return correlation, gradient(nothing, one)
+        correlate: Callable[..., tuple[TermsAndStatistics, Gradient]],
+    ) -> tuple[TermsAndStatistics, tuple[tf.Tensor, tf.Tensor]]:
+        found, gradient = correlate(first, second, roots)
+        nothing, one = tf.zeros_like(found.diagonal), tf.ones([], first.dtype)
+        return found, gradient(nothing, one)
 
-    correlation, (of_first, of_second) = tf.cond(
-        gram, lambda: all_at_once(by_gram), lambda: all_at_once(by_matrix)
+    found, (of_first, of_second) = tf.cond(
+        gram, lambda: all_at_once(by_gram), lambda: all_at_once(directly)
     )
 
     def gradient(
         of_diagonal: tf.Tensor, of_off_diagonal: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        a = correlation.first.standardize(first, roots)
-        b = correlation.second.standardize(second, roots)
-        along = correlation.diagonal
+        a = found.first.standardize(first, roots)
+        b = found.second.standardize(second, roots)
+        along = found.diagonal
         return (
             of_off_diagonal * of_first
-            + scaled(b - a * along, of_diagonal * correlation.first.slope, roots),
+            + scaled(b - a * along, of_diagonal * found.first.slope, roots),
             of_off_diagonal * of_second
-            + scaled(a - b * along, of_diagonal * correlation.second.slope, roots),
+            + scaled(a - b * along, of_diagonal * found.second.slope, roots),
         )
 
-    return correlation, gradient
+    return found, gradient

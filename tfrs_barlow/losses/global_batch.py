@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_barlow._replicas import gather_rows, num_replicas, sum_over_replicas
-from tfrs_barlow.losses._paths import Path, gram_is_cheaper
+from tfrs_barlow.losses._paths import Algorithm, gram_is_cheaper
 from tfrs_barlow.losses.cross_correlation import (
     CorrelationTerms,
     cross_correlation_terms,
@@ -19,7 +19,7 @@ def global_batch_terms(
     second_embeddings: tf.Tensor,
     sample_weight: tf.Tensor | None,
     *,
-    path: Path,
+    algorithm: Algorithm,
     **options: Any,
 ) -> tuple[CorrelationTerms, tf.Tensor]:
     """Returns the terms and the size of the global batch, the same on every replica.
@@ -27,54 +27,36 @@ def global_batch_terms(
     The gradients of a replica's rows are those of the sum over replicas of whatever is
     computed from the terms: divide the loss by `num_replicas()`.
 
-    Replicas either exchange their embeddings, which the Gram path needs, or sum up
-    their shares of C. The latter moves less and divides the work where C is the cheaper
-    path. It takes shapes that are known, to be chosen alike by all replicas.
-
-    Args:
-        first_embeddings: `[rows, dim]`, the rows of this replica.
-        second_embeddings: The other view.
-        sample_weight: `[rows]` or `None`.
-        path: As of `cross_correlation_terms`, for the global batch.
-        **options: More arguments of `cross_correlation_terms`.
+    Replicas either exchange their embeddings, which Gram matrices need, or sum their
+    shares of C. If the direct algorithm is cheaper, summing transfers less data and
+    splits the work. It needs static shapes, so that all replicas make the same choice.
     """
-    if num_replicas() == 1:
-        terms = cross_correlation_terms(
-            first_embeddings,
-            second_embeddings,
-            sample_weight=sample_weight,
-            path=path,
-            **options,
-        )
-        return terms, tf.shape(first_embeddings)[0]
-    if _sums_are_cheaper(first_embeddings, path):
-        terms = cross_correlation_terms(
-            first_embeddings,
-            second_embeddings,
-            sample_weight=sample_weight,
-            path="direct",
-            reduce=sum_over_replicas,
-            **options,
-        )
-        return terms, sum_over_replicas(tf.shape(first_embeddings)[0])
-
-    first = gather_rows(first_embeddings)
+    rows = tf.shape(first_embeddings)[0]
+    if num_replicas() > 1:
+        if _sums_are_cheaper(first_embeddings, algorithm):
+            options["reduce"], algorithm = sum_over_replicas, "direct"
+            rows = sum_over_replicas(rows)
+        else:
+            first_embeddings = gather_rows(first_embeddings)
+            second_embeddings = gather_rows(second_embeddings)
+            sample_weight = gather_rows(sample_weight)
+            rows = tf.shape(first_embeddings)[0]
     terms = cross_correlation_terms(
-        first,
-        gather_rows(second_embeddings),
-        sample_weight=gather_rows(sample_weight),
-        path=path,
+        first_embeddings,
+        second_embeddings,
+        sample_weight=sample_weight,
+        algorithm=algorithm,
         **options,
     )
-    return terms, tf.shape(first)[0]
+    return terms, rows
 
 
-def _sums_are_cheaper(embeddings: tf.Tensor, path: Path) -> bool:
-    """Returns whether to sum up shares of C, rather than to exchange embeddings."""
-    if path != "auto":
-        return path == "direct"
+def _sums_are_cheaper(embeddings: tf.Tensor, algorithm: Algorithm) -> bool:
+    """Returns whether to sum shares of C rather than exchange embeddings."""
+    if algorithm != "auto":
+        return algorithm == "direct"
     context = tf.distribute.get_replica_context()
-    # The last batch may be unequal: replicas must not each go by their own rows.
+    # The last batch may be unequal: replicas must not decide by their own rows.
     rows = context.merge_call(_most_rows, args=(embeddings.shape[0],))
     dim = embeddings.shape[1]
     if rows is None or dim is None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.losses._inputs import after, validated_pair, validated_weights
-from tfrs_barlow.losses._paths import Path, choose_gram, validate_path
+from tfrs_barlow.losses._paths import ALGORITHMS, Algorithm, choose_gram
 
 _MOST_SUBTRACTED = 0.9
-"""The largest share of a sum that may be taken away from it."""
-
-Product = Callable[[tf.Tensor], tf.Tensor]
-"""Returns, for a number, that times a matrix product."""
+"""The largest share of a sum that may be subtracted from it."""
 
 
 def vicreg_loss(
@@ -27,7 +24,7 @@ def vicreg_loss(
     covariance_weight: float = 1.0,
     sample_weight: tf.Tensor | None = None,
     epsilon: float = 1e-4,
-    path: Path = "auto",
+    algorithm: Algorithm = "auto",
     check_finite: bool = False,
 ) -> tf.Tensor:
     """Keeps views together, variances up and covariances down.
@@ -37,20 +34,8 @@ def vicreg_loss(
              + covariance_weight * sum_{i != j} Cov_ij^2 / dim, summed over both views
 
     Unlike Barlow Twins it compares the views row by row, and each view only with
-    itself, so the two need not be of one kind. Its covariance term is computed as the
-    redundancy of Barlow Twins is: by Gram matrices where those are cheaper.
-
-    Example:
-        >>> view = tf.constant([[3.0, 3.0], [3.0, -3.0], [-3.0, 3.0], [-3.0, -3.0]])
-        >>> round(float(tfrsb.losses.vicreg_loss(view, view)), 4)
-        0.0
-        >>> round(float(tfrsb.losses.vicreg_loss(view, view + 1.0)), 4)
-        25.0
-
-    References:
-        Bardes et al. 2022, VICReg: Variance-Invariance-Covariance Regularization for
-        Self-Supervised Learning, arXiv 2105.04906, equations 1 to 6, with the means
-        over features and the halved hinge of the authors' code.
+    itself, so the two need not be of one kind. Its covariance term is computed like the
+    redundancy of Barlow Twins: from Gram matrices where those are cheaper.
 
     Args:
         first_embeddings: `[batch, dim]`, floating, batch >= 2.
@@ -60,43 +45,52 @@ def vicreg_loss(
         covariance_weight: The weight of the covariances, at least 0.
         sample_weight: `[batch]`, not negative, more than 1 in sum: how much each row
             counts. A weight of 2 equals the row being there twice.
-        epsilon: Added to each variance before its root is taken.
-        path: `"direct"`, `"gram"` or, by shape, `"auto"`. Where a few columns have
+        epsilon: Added to each variance before its root is taken, at least 0.
+        algorithm: `"direct"`, `"gram"` or, by shape, `"auto"`. If a few columns have
             nearly all of the variance, Gram matrices would leave no digit of the
-            covariances, and the direct path is taken in any case.
+            covariances, and the direct algorithm is used in any case.
         check_finite: Whether a NaN or an infinity is an error that names its column.
 
     Returns:
         The scalar loss, in float32 (float64 if an input is).
 
     Raises:
-        ValueError: If the shapes are not two equal `[batch, dim]`, a weight or
-            `epsilon` is negative, or `path` is unknown.
-        TypeError: If an input is not floating.
+        ValueError: If the shapes are not two equal `[batch, dim]`, or another argument
+            is out of its range.
+        TypeError: If an input is not floating, or an argument is of a wrong type.
         tf.errors.InvalidArgumentError: If `sample_weight` is negative or not more than
             1 in sum.
+
+    Examples:
+        >>> view = tf.constant([[3.0, 3.0], [3.0, -3.0], [-3.0, 3.0], [-3.0, -3.0]])
+        >>> round(float(tfrsb.losses.vicreg_loss(view, view)), 4)
+        0.0
+        >>> round(float(tfrsb.losses.vicreg_loss(view, view + 1.0)), 4)
+        25.0
+
+    References:
+        - Bardes et al. (2022), "VICReg: Variance-Invariance-Covariance Regularization
+          for Self-Supervised Learning", equations 1 to 6, with the means over features
+          and the halved hinge of the authors' code, https://arxiv.org/abs/2105.04906.
     """
-    for name, value in (
-        ("invariance_weight", invariance_weight),
-        ("variance_weight", variance_weight),
-        ("covariance_weight", covariance_weight),
-        ("epsilon", epsilon),
-    ):
-        if not value >= 0:
-            raise ValueError(f"{name} must be at least 0, but it is {value}.")
-    validate_path(path)
+    _checks.number("invariance_weight", invariance_weight, at_least=0)
+    _checks.number("variance_weight", variance_weight, at_least=0)
+    _checks.number("covariance_weight", covariance_weight, at_least=0)
+    _checks.number("epsilon", epsilon, at_least=0)
+    _checks.one_of("algorithm", algorithm, ALGORITHMS)
+    _checks.boolean("check_finite", check_finite)
     first, second = validated_pair(
         first_embeddings, second_embeddings, check_finite=check_finite, whole_batch=True
     )
     weights = validated_weights(sample_weight, first)
     total = tf.reduce_sum(weights)
     if sample_weight is not None:
-        # Of which a variance takes 1 away.
+        # A variance divides by this less 1.
         message = "sample_weight must be more than 1 in sum."
         check = tf.debugging.assert_greater(total, tf.ones_like(total), message)
         total = after([check], total)
     dim = tf.cast(tf.shape(first)[1], first.dtype)
-    gram = choose_gram(path, first, _gram_is_cheaper)
+    gram = choose_gram(algorithm, first, _gram_is_cheaper)
 
     distances = tf.reduce_sum(tf.square(first - second), axis=1, keepdims=True)
     loss = invariance_weight * tf.reduce_sum(weights * distances) / (total * dim)
@@ -119,7 +113,7 @@ def _root(values: tf.Tensor) -> tf.Tensor:
 
 
 def _gram_is_cheaper(batch: Any, dim: Any) -> Any:
-    """Counts floating-point operations: 4 N^2 D by the Gram matrix, 4 N D^2 by Cov."""
+    """Counts floating-point operations: 4 N^2 D with ZZ', 4 N D^2 with Cov."""
     return batch < dim
 
 
@@ -128,36 +122,31 @@ def _covariance_energy(scaled: tf.Tensor, gram: bool | tf.Tensor) -> tf.Tensor:
 
     @tf.custom_gradient
     def covariance_energy(scaled: tf.Tensor) -> Any:
-        if gram is False:
-            total, product = _by_matrix(scaled)
-            return total, lambda upstream: product(4 * upstream)
-        # What the branches keep for the gradient differs in shape, so they must not
-        # keep anything: they return the product. Where it is not used it is pruned.
         by_gram = functools.partial(_by_gram, scaled)
-        by_matrix = functools.partial(_by_matrix_at_once, scaled)
-        total, of_one = by_gram() if gram is True else tf.cond(gram, by_gram, by_matrix)
-        return total, lambda upstream: 4 * upstream * of_one
+        directly = functools.partial(_directly, scaled)
+        if isinstance(gram, bool):
+            total, product = by_gram() if gram else directly()
+        else:
+            total, product = tf.cond(gram, by_gram, directly)
+        # Z stands on both sides of a product that is squared: hence 4.
+        return total, lambda upstream: 4 * upstream * product
 
     return covariance_energy(scaled)
 
 
-def _by_matrix(scaled: tf.Tensor) -> tuple[tf.Tensor, Product]:
-    """Returns the sum, and its gradient by 4 times a factor: Z off(Cov).
+def _directly(scaled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the sum, and the product Z off(Cov) for its gradient.
 
-    Z stands on both sides of a product that is squared: hence 4.
+    If the product is not used, it is pruned. What it is computed from differs in shape
+    between the algorithms, so that a `tf.cond` could not return that.
     """
     off = tf.matmul(scaled, scaled, transpose_a=True)
     off = tf.linalg.set_diag(off, tf.zeros_like(off[0]))
-    return tf.reduce_sum(tf.square(off)), lambda factor: tf.matmul(scaled, factor * off)
-
-
-def _by_matrix_at_once(scaled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    total, product = _by_matrix(scaled)
-    return total, product(tf.ones_like(total))
+    return tf.reduce_sum(tf.square(off)), tf.matmul(scaled, off)
 
 
 def _by_gram(scaled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The same by the Gram matrix ZZ', if that leaves digits."""
+    """Returns the same from the Gram matrix ZZ', if that is accurate enough."""
     gram = tf.matmul(scaled, scaled, transpose_b=True)
     variance = tf.reduce_sum(tf.square(scaled), axis=0)
     squares = tf.reduce_sum(tf.square(gram))
@@ -165,5 +154,5 @@ def _by_gram(scaled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.cond(
         own < _MOST_SUBTRACTED * squares,
         lambda: (squares - own, tf.matmul(gram, scaled) - scaled * variance),
-        lambda: _by_matrix_at_once(scaled),
+        lambda: _directly(scaled),
     )
