@@ -357,7 +357,7 @@ def test_ragged_columns_of_unknown_shapes_need_the_same_number_of_rows():
 )
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
 def test_bad_rates(layer, rate):
-    with pytest.raises(ValueError, match=r"rate must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match="rate must be a number .* 0"):
         layer(rate)
 
 
@@ -404,7 +404,7 @@ def test_partners_that_do_not_fit_are_refused(partners, error, message):
 def test_other_bad_arguments():
     with pytest.raises(ValueError, match="padding_side"):
         RandomCrop(0.5, padding_side="both")
-    with pytest.raises(ValueError, match="keep_suffix must be at least 0"):
+    with pytest.raises(ValueError, match="keep_suffix must be an integer"):
         RandomCrop(0.5, keep_suffix=-1)
     with pytest.raises(ValueError, match="at least 1 to choose from"):
         RandomChoice([])
@@ -418,7 +418,7 @@ def test_other_bad_arguments():
         SwapNoise(0.5, fixed_columns=["tiem"])(padded([[3, 4]]), training=True)
     with pytest.raises(TypeError, match=r"fixed_columns must be a sequence.*'time'"):
         SwapNoise(0.5, fixed_columns="time")
-    with pytest.raises(TypeError, match=r"seed must be an integer, but it is 1\.5"):
+    with pytest.raises(TypeError, match=r"seed must be an integer .*, but it is 1\.5"):
         RandomCrop(0.5, seed=1.5)
     with pytest.raises(TypeError, match="keep_suffix must be an integer"):
         RandomCrop(0.5, keep_suffix=0.5)
@@ -687,7 +687,7 @@ class TestSimilarItems:
             layer(0.5, neighbors)
 
     def test_a_negative_least_number(self, layer):
-        with pytest.raises(ValueError, match="at_least must be at least 0"):
+        with pytest.raises(ValueError, match="at_least must be an integer"):
             layer(0.5, NEIGHBORS, at_least=-1)
 
     def test_a_table_of_text_is_saved(self, layer):
@@ -912,7 +912,7 @@ class TestByLength:
         assert view.row_lengths().numpy().tolist() == [4, 2]
 
     def test_a_negative_threshold(self):
-        with pytest.raises(ValueError, match="threshold must be at least 0"):
+        with pytest.raises(ValueError, match="threshold must be an integer"):
             ByLength(-1, short=RandomCrop(0.5), long=RandomCrop(0.5))
 
 

@@ -48,7 +48,7 @@ def test_the_smallest_are_those_that_sorting_gives(jit_compile, rate):
     counts = np.floor(rate * lengths).astype(np.int32)
     keys = draws.random_integers(tf.constant(300), tf.constant(40), SEED).numpy()
     keys[np.arange(40) >= lengths[:, np.newaxis]] = draws.KEY_SPAN
-    smallest = tf.function(draws.smallest, jit_compile=jit_compile)
+    smallest = tf.function(draws.smallest_mask, jit_compile=jit_compile)
     drawn = smallest(tf.constant(keys), tf.constant(counts), tf.constant(lengths))
     ranks = keys.argsort(axis=1, kind="stable").argsort(axis=1)
     np.testing.assert_array_equal(drawn, ranks < counts[:, np.newaxis])
@@ -118,4 +118,4 @@ def test_no_count_exceeds_the_bound():
     for rate in (0.0, 0.3, 0.5, 1.0):
         for length in range(12):
             counts = draws.random_counts(rate, tf.fill([500], length), SEED)
-            assert np.max(counts) <= draws.most_counts(rate, tf.constant(length))
+            assert np.max(counts) <= draws.max_counts(rate, tf.constant(length))

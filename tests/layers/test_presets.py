@@ -65,15 +65,15 @@ def test_rates_of_the_papers(preset, expected):
 
 
 def test_cl4srec_chooses_two_different_ones():
-    config = preset_views("cl4srec").first.get_config()
+    config = preset_views("cl4srec").get_config()["augmentations"]["config"]
     assert config["replacement"] is False
 
 
 @pytest.mark.parametrize(("preset", "threshold"), [("coserec", 4), ("ticoserec", 12)])
 def test_short_sequences_are_neither_cropped_nor_reordered(preset, threshold):
     views = preset_views(preset, neighbors=NEIGHBORS)
-    assert views.first.threshold == threshold
-    config = views.first.get_config()
+    config = views.get_config()["augmentations"]["config"]
+    assert config["threshold"] == threshold
     long = tf.keras.layers.deserialize(config["long"])
     short = tf.keras.layers.deserialize(config["short"])
     names = {type(layer).__name__ for layer in long.augmentations}

@@ -16,14 +16,12 @@ from tfrs_barlow.layers.augmentation.similar_items import (
     RandomSubstitute,
 )
 from tfrs_barlow.layers.augmentation.swap_noise import SwapNoise
-from tfrs_barlow.layers.augmentation.time_interval_items import (
+from tfrs_barlow.layers.augmentation.time_intervals import (
+    TimeIntervalCrop,
     TimeIntervalInsert,
     TimeIntervalMask,
-    TimeIntervalSubstitute,
-)
-from tfrs_barlow.layers.augmentation.time_interval_windows import (
-    TimeIntervalCrop,
     TimeIntervalReorder,
+    TimeIntervalSubstitute,
 )
 from tfrs_barlow.layers.augmentation.two_views import TwoViews
 from tfrs_barlow.layers.encoders.base import SequenceEncoder

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow._checks import whole
-from tfrs_barlow.layers.augmentation.sequence_batch import (
-    PADDING_SIDES,
-    PaddingSide,
-    SequenceBatch,
-    pack,
-)
+from tfrs_barlow._checks import boolean, integer, number, one_of, text
+from tfrs_barlow.layers.augmentation.packing import PaddingSide, pack
+from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 
 
-class RandomSequenceLayer(tf.keras.layers.Layer):
-    """A layer on sequences with random draws of its own: settings and seeds."""
+class _RandomSequenceLayer(tf.keras.layers.Layer):
+    """A layer that draws at random for sequences: its settings and its seeds."""
 
     def __init__(
         self,
@@ -32,33 +28,15 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initializes the layer.
-
-        Args:
-            item_column: Which column of a dict holds the item ids.
-            padding_side: On which side to pad dense output: `"left"`, `"right"`, or
-                `"auto"`: left if any row of the batch is padded there, else right.
-            always_active: Whether to augment even if `training` is false.
-            seed: Fixes the sequence of draws; `None` takes a random one.
-            name: The name of the layer.
-            **kwargs: As of `tf.keras.layers.Layer`.
-
-        Raises:
-            ValueError: If `padding_side` is unknown.
-            TypeError: If `seed` is neither `None` nor an integer.
-        """
         # Columns keep their dtype: float64 times would lose minutes as float32.
         super().__init__(name=name, autocast=False, **kwargs)
-        if padding_side not in PADDING_SIDES:
-            raise ValueError(
-                f"padding_side must be one of {PADDING_SIDES}, but it is "
-                f"{padding_side!r}."
-            )
-        self.item_column = item_column
-        self.padding_side = padding_side
-        self.always_active = always_active
-        # `tf.keras.utils.set_random_seed` seeds this generator too.
-        self.seed = random.getrandbits(31) if seed is None else whole("seed", seed)
+        self.item_column = text("item_column", item_column)
+        self.padding_side = one_of("padding_side", padding_side, get_args(PaddingSide))
+        self.always_active = boolean("always_active", always_active)
+        if seed is None:
+            # `tf.keras.utils.set_random_seed` seeds this generator too.
+            seed = random.getrandbits(31)
+        self.seed = integer("seed", seed, at_least=-(2**63), at_most=2**63 - 1)
 
     def build(self, input_shape: Any) -> None:
         """Creates the counter of draws."""
@@ -73,16 +51,13 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def pack(self, inputs: Any) -> tuple[SequenceBatch, Callable[[SequenceBatch], Any]]:
-        """Brings the inputs into a `SequenceBatch`; also returns the way back."""
+        """Returns the inputs as a `SequenceBatch`, and a function that undoes this."""
         return pack(inputs, self.item_column, self.padding_side)
 
     def resolve_seed(self, seed: Any) -> tf.Tensor:
         """Returns the `[2]` seed of a call: the one that was passed, or a new one.
 
-        A new one is what no earlier call and no other replica has got.
-
-        Raises:
-            ValueError: If `seed` is neither `None` nor two integers.
+        No earlier call and no other replica gets the same new seed.
         """
         if seed is None:
             draw = self._draws.assign_add(1, read_value=True)
@@ -99,7 +74,7 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
         return seed
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs to make the same layer."""
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "item_column": self.item_column,
@@ -109,49 +84,63 @@ class RandomSequenceLayer(tf.keras.layers.Layer):
         }
 
 
-def plain(values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Returns an array whose `tolist` can be saved: text for bytes, as of tensors."""
-    array = np.asarray(values)
-    if array.dtype.kind == "O":
-        array = array.astype("S" if isinstance(array.flat[0], bytes) else "U")
-    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
-
-
-class SequenceAugmentation(RandomSequenceLayer):
+class SequenceAugmentation(_RandomSequenceLayer):
     """Base of the layers that change sequences at random, in training only.
 
     A subclass implements `augment`. It decides which positions to keep, hide or move;
-    that is then applied to every column, so that each item stays beside its own
-    category, rating and time.
+    that is then applied to every column, so that each item keeps its own category,
+    rating and time.
 
     Inputs are integer item ids as a dense `[batch, length]` tensor (padded on either
     side with 0) or a `tf.RaggedTensor`, or a dict of columns that share their
     positions, each `[batch, length]` or `[batch, length, ...]`. The output has the form
-    of the input; it is never changed in place. A dense output keeps the shape of the
-    input: what an augmentation removes becomes padding.
+    of the input; the input itself is never changed. A dense output keeps the shape of
+    the input: what an augmentation removes becomes padding.
 
-    Randomness is stateless. Each call draws anew, by a counter that is part of the
-    layer's weights and so of its checkpoints, and differently on each replica. Pass
-    `seed` to a call to fix its draws, as one must inside `tf.data.Dataset.map` for
-    results that do not depend on the order of parallel calls.
+    Each call makes new draws, counted by a weight of the layer, which is part of its
+    checkpoints; replicas draw differently. There are two kinds of `seed`: an integer in
+    the constructor fixes the draws of all calls, and a `[2]` tensor in a call fixes
+    those of this call. Inside `tf.data.Dataset.map` pass the latter: calls run in
+    parallel there, in any order.
+
+    Args:
+        item_column: The column that holds the item ids, if inputs are a dict.
+        padding_side: Where to pad dense output: `"left"`, `"right"`, or `"auto"`: left
+            if any row of the batch is padded on the left, else right.
+        always_active: Whether to augment even if `training` is false.
+        seed: An integer that fixes the draws of all calls; `None` takes a random one.
+        name: The name of the layer.
+        **kwargs: Passed on to `tf.keras.layers.Layer`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `padding_side` is unknown.
+
+    Examples:
+        >>> class Reverse(tfrsb.layers.SequenceAugmentation):
+        ...     def augment(self, batch, seed):
+        ...         source = batch.lengths[:, tf.newaxis] - 1 - batch.positions
+        ...         return batch.rearrange(source, batch.lengths)
+        >>> Reverse()(tf.constant([[3, 4, 5, 0]]), training=True).numpy()
+        array([[5, 4, 3, 0]], dtype=int32)
     """
 
     def call(
         self, inputs: Any, training: bool | None = None, seed: tf.Tensor | None = None
     ) -> Any:
-        """Augments the sequences if `training`, else returns them as they are.
+        """Augments the sequences in training, and returns them unchanged otherwise.
 
         Args:
-            inputs: Item ids or a dict of columns, dense or ragged: see the class.
+            inputs: Item ids or a dict of columns, dense or ragged.
             training: Whether to augment.
-            seed: `[2]` integers that fix the draws of this call; `None` draws anew.
+            seed: `[2]` integers that fix the draws of this call; `None` for new draws.
 
         Returns:
             The augmented sequences, in the form of `inputs`.
 
         Raises:
-            ValueError: If a column is not at least `[batch, length]`, the one of item
-                ids is missing, or `seed` is not two integers.
+            ValueError: If a column is not at least `[batch, length]`, the item ids are
+                missing, or `seed` is not two integers.
             TypeError: If the item ids are not integers of shape `[batch, length]`.
         """
         batch, unpack = self.pack(inputs)
@@ -170,24 +159,20 @@ class SequenceAugmentation(RandomSequenceLayer):
 
 
 class RatedAugmentation(SequenceAugmentation):
-    """Base of the augmentations that act on a share of each sequence."""
+    """Base of the augmentations that act on a share of each sequence, the `rate`."""
 
     def __init__(self, rate: float, *, name: str | None = None, **kwargs: Any) -> None:
-        """Initializes the layer.
-
-        Args:
-            rate: The share of a sequence's items, in [0, 1].
-            name: The name of the layer.
-            **kwargs: As of `SequenceAugmentation`.
-
-        Raises:
-            ValueError: If `rate` is outside [0, 1].
-        """
         super().__init__(name=name, **kwargs)
-        if not 0 <= rate <= 1:
-            raise ValueError(f"rate must lie in [0, 1], but it is {rate}.")
-        self.rate = rate
+        self.rate = number("rate", rate, at_least=0, at_most=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs to make the same layer."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "rate": self.rate}
+
+
+def serializable(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Returns an array whose `tolist` can be saved: bytes are decoded to text."""
+    array = np.asarray(values)
+    if array.dtype.kind == "O":
+        array = array.astype("S" if isinstance(array.flat[0], bytes) else "U")
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow._checks import boolean, integer
 from tfrs_barlow.layers.augmentation.base import SequenceAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
     fold_in,
@@ -19,35 +20,39 @@ from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch, concat
 
 
 class _Composite(SequenceAugmentation):
-    """Holds augmentations; they act on the packed batch, with seeds of their own."""
+    """Holds augmentations, which get the packed batch, each with another seed."""
 
     def __init__(
         self,
-        augmentations: Sequence[SequenceAugmentation],
+        augmentations: Iterable[SequenceAugmentation],
         *,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
-        self.augmentations = _validated(augmentations)
+        if not isinstance(augmentations, Iterable):
+            raise TypeError(
+                "augmentations must be several augmentation layers, but it is "
+                f"{augmentations!r}."
+            )
+        self.augmentations = [
+            checked_augmentation("each of augmentations", augmentation)
+            for augmentation in augmentations
+        ]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs to make the same layer."""
+        """Returns the arguments of the constructor."""
+        serialize = tf.keras.layers.serialize
         return {
             **super().get_config(),
-            "augmentations": [
-                tf.keras.layers.serialize(augmentation)
-                for augmentation in self.augmentations
-            ],
+            "augmentations": [serialize(one) for one in self.augmentations],
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> _Composite:
         """Makes a layer from what `get_config` returned."""
-        augmentations = [
-            tf.keras.layers.deserialize(augmentation)
-            for augmentation in config["augmentations"]
-        ]
+        deserialize = tf.keras.layers.deserialize
+        augmentations = [deserialize(one) for one in config["augmentations"]]
         return cls(**{**config, "augmentations": augmentations})
 
 
@@ -55,24 +60,24 @@ class _Composite(SequenceAugmentation):
 class Sequential(_Composite):
     """Applies augmentations one after the other.
 
-    Example:
+    Args:
+        augmentations: The augmentations, in order; without any, sequences stay as they
+            are. The settings of this layer (`item_column`, `padding_side`,
+            `always_active`, `seed`) hold for all of them; their own have no effect.
+        name: The name of the layer.
+        **kwargs: Passed on to `SequenceAugmentation`: `item_column`, `padding_side`,
+            `always_active` and `seed`.
+
+    Examples:
         >>> crop_and_mask = tfrsb.layers.Sequential(
         ...     [tfrsb.layers.RandomCrop(0.6), tfrsb.layers.RandomMask(0.3)], seed=1
         ... )
         >>> crop_and_mask(tf.constant([[3, 4, 5, 6, 7]]), training=True).shape
         TensorShape([1, 5])
-
-    Args:
-        augmentations: The augmentations, in order; none at all leaves sequences as
-            they are. The settings of this layer (`item_column`, `padding_side`,
-            `always_active`, `seed`) hold for all of them; what they were given
-            themselves has no effect here.
-        name: The name of the layer.
-        **kwargs: As of `SequenceAugmentation`.
     """
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
-        """See `SequenceAugmentation.augment`."""
+        """Returns the augmented batch."""
         for number, augmentation in enumerate(self.augmentations):
             batch = augmentation.augment(batch, fold_in(seed, number))
         return batch
@@ -82,10 +87,27 @@ class Sequential(_Composite):
 class RandomChoice(_Composite):
     """Applies to each sequence one of several augmentations.
 
-    All are equally likely, and the sequences of a batch are dealt out to them in equal
-    shares: each is computed for its share alone.
+    All are equally likely. Each augments an equal share of the batch, chosen at random,
+    and is computed for that share alone.
 
-    Example:
+    Args:
+        augmentations: The augmentations to choose from, at least one. The settings of
+            this layer hold for all of them; their own have no effect.
+        replacement: Whether the two views that `TwoViews` makes of a sequence may be
+            made by the same augmentation. If not, all pairs of different ones are
+            equally likely, as in CL4SRec. This needs one choice that makes both views,
+            alone or in a `Sequential`: it does not work in another choice, or if
+            `TwoViews` has a `second`.
+        name: The name of the layer.
+        **kwargs: Passed on to `SequenceAugmentation`: `item_column`, `padding_side`,
+            `always_active` and `seed`.
+
+    Raises:
+        TypeError: If one of them is not a `SequenceAugmentation`.
+        ValueError: If there is nothing to choose from, or only one augmentation without
+            `replacement`.
+
+    Examples:
         >>> choice = tfrsb.layers.RandomChoice(
         ...     [tfrsb.layers.RandomCrop(0.6), tfrsb.layers.RandomReorder(0.6)], seed=1
         ... )
@@ -95,114 +117,104 @@ class RandomChoice(_Composite):
 
     def __init__(
         self,
-        augmentations: Sequence[SequenceAugmentation],
+        augmentations: Iterable[SequenceAugmentation],
         *,
         replacement: bool = True,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initializes the layer.
-
-        Args:
-            augmentations: The augmentations to choose from, at least one. The settings
-                of this layer hold for all of them, and their own have no effect here.
-            replacement: Whether the two views that `TwoViews` makes of a sequence may
-                be made by the same augmentation. If not, all pairs of different ones
-                are equally likely, as in CL4SRec: where this layer makes both views,
-                by itself or in a `Sequential`, not in another choice, and not if
-                `TwoViews` was given a `second`.
-            name: The name of the layer.
-            **kwargs: As of `SequenceAugmentation`.
-
-        Raises:
-            ValueError: If there is no augmentation to choose from, or only one without
-                `replacement`.
-        """
         super().__init__(augmentations, name=name, **kwargs)
+        self.replacement = boolean("replacement", replacement)
         needed = 1 if replacement else 2
         if len(self.augmentations) < needed:
             raise ValueError(
                 f"augmentations must hold at least {needed} to choose from, but it "
                 f"holds {len(self.augmentations)}."
             )
-        self.replacement = replacement
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
-        """See `SequenceAugmentation.augment`."""
+        """Returns the augmented batch."""
         choices = len(self.augmentations)
         views = 1 if self.replacement else batch.views
-        hands = list(itertools.permutations(range(choices), views))
-        deal_seed, *seeds = split(seed, 1 + choices)
-        deal = _Deal(hands, tf.size(batch.lengths) // len(hands[0]), deal_seed)
+        combinations = list(itertools.permutations(range(choices), views))
+        size = tf.size(batch.lengths) // views
+        assignment_seed, *seeds = split(seed, 1 + choices)
+        assignment = _Assignment(combinations, size, assignment_seed)
         outcomes = [
-            augmentation.augment(batch.rows(deal.rows_of(choice)), seeds[choice])
+            augmentation.augment(batch.rows(assignment.rows_of(choice)), seeds[choice])
             for choice, augmentation in enumerate(self.augmentations)
         ]
-        joined = concatenate(outcomes).rows(deal.places())
+        joined = concatenate(outcomes).rows(assignment.places())
         return joined._replace(views=batch.views)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs to make the same layer."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "replacement": self.replacement}
 
 
-class _Deal:
-    """Deals sequences out at random, in equal shares.
+class _Assignment:
+    """Assigns sequences to combinations of augmentations at random, in equal shares.
 
-    A hand says which augmentation makes each view of a sequence. Every hand has as many
-    slots, so that shapes are known, and enough in all; the sequences are put into them
-    in random order, from a random one on. Slots left over repeat the first sequence.
+    A combination says which augmentation makes each view of a sequence: `(1, 0)` says
+    that augmentation 1 makes the first view and 0 the second. So that shapes are known,
+    each combination gets the same number of entries, enough for all sequences. They are
+    filled in random order, from a random entry on; entries that are left over repeat
+    the first sequence.
+
+    For example, let the sequences 0 and 1 have two views: the rows 0 and 1 hold their
+    first views, the rows 2 and 3 their second ones. Of the combinations `(0, 1)` and
+    `(1, 0)` the first gets sequence 1, the second gets sequence 0. Then augmentation 0
+    makes the first view of sequence 1 and the second view of sequence 0, so that
+    `rows_of(0)` is `[1, 2]`; likewise `rows_of(1)` is `[3, 0]`. What they return is
+    joined in the order 1, 2, 3, 0. There row 0 comes last, so `places()` is
+    `[3, 0, 1, 2]`.
+
+    Args:
+        combinations: For each, the augmentation by view.
+        size: Scalar, int32, the number of sequences.
+        seed: `[2]`.
     """
 
     def __init__(
-        self, hands: Sequence[tuple[int, ...]], size: tf.Tensor, seed: tf.Tensor
+        self, combinations: Sequence[tuple[int, ...]], size: tf.Tensor, seed: tf.Tensor
     ) -> None:
-        """Deals.
-
-        Args:
-            hands: The hands, by view which augmentation.
-            size: Scalar, int32, the number of sequences.
-            seed: `[2]`.
-        """
-        self._hands = hands
+        self._combinations = combinations
         self._size = size
-        self._slots_each = -(-size // len(hands))
-        slots = len(hands) * self._slots_each
+        self._entries_each = -(-size // len(combinations))
+        entries = len(combinations) * self._entries_each
         order_seed, start_seed = split(seed, 2)
         order = random_orders(size[tf.newaxis], size, order_seed)[0]
-        start = random_choices(tf.maximum(slots, 1)[tf.newaxis], start_seed)
-        self._slot = (order + start) % tf.maximum(slots, 1)
-        sequence = tf.scatter_nd(self._slot[:, tf.newaxis], tf.range(size), [slots])
-        self._sequences = tf.reshape(sequence, [len(hands), self._slots_each])
+        start = random_choices(tf.maximum(entries, 1)[tf.newaxis], start_seed)
+        self._entry = (order + start) % tf.maximum(entries, 1)
+        sequence = tf.scatter_nd(self._entry[:, tf.newaxis], tf.range(size), [entries])
+        self._sequences = tf.reshape(sequence, [len(combinations), self._entries_each])
 
-    def _cards(self, choice: int) -> list[tuple[int, int]]:
-        """Returns in which hands, and there for which views, a choice is."""
+    def _uses(self, choice: int) -> list[tuple[int, int]]:
+        """Returns in which combinations, and for which view, an augmentation is."""
         return [
-            (number, view)
-            for number, hand in enumerate(self._hands)
-            for view, choice_there in enumerate(hand)
-            if choice_there == choice
+            (number, combination.index(choice))
+            for number, combination in enumerate(self._combinations)
+            if choice in combination
         ]
 
     def rows_of(self, choice: int) -> tf.Tensor:
-        """Returns the rows that fall to an augmentation."""
-        return tf.concat(
-            [
-                self._sequences[number] + view * self._size
-                for number, view in self._cards(choice)
-            ],
-            axis=0,
-        )
+        """Returns the rows that an augmentation gets."""
+        rows = [
+            self._sequences[number] + view * self._size
+            for number, view in self._uses(choice)
+        ]
+        return tf.concat(rows, axis=0)
 
     def places(self) -> tf.Tensor:
-        """Returns, by row, where it is among the rows of all choices in order."""
-        choices = 1 + max(itertools.chain(*self._hands))
-        cards = [card for choice in range(choices) for card in self._cards(choice)]
-        hand, slot = self._slot // self._slots_each, self._slot % self._slots_each
+        """Returns the place of each row in `rows_of` all choices, one after another."""
+        choices = 1 + max(itertools.chain(*self._combinations))
+        uses = [use for choice in range(choices) for use in self._uses(choice)]
+        number = self._entry // self._entries_each
+        entry = self._entry % self._entries_each
         views = []
-        for view in range(len(self._hands[0])):
-            block = [cards.index((hand, view)) for hand in range(len(self._hands))]
-            views.append(tf.gather(block, hand) * self._slots_each + slot)
+        for view in range(len(self._combinations[0])):
+            block = [uses.index((n, view)) for n in range(len(self._combinations))]
+            views.append(tf.gather(block, number) * self._entries_each + entry)
         return tf.concat(views, axis=0)
 
 
@@ -210,10 +222,19 @@ class _Deal:
 class ByLength(_Composite):
     """Applies one augmentation to short sequences and another to long ones.
 
-    What removes or shuffles items leaves too little of a short sequence; CoSeRec does
-    no more than substitute, insert or mask there.
+    An augmentation that removes or shuffles items leaves too little of a short
+    sequence; CoSeRec only substitutes, inserts or masks there.
 
-    Example:
+    Args:
+        threshold: How many items a short sequence has at most.
+        short: The augmentation of short sequences. The settings of this layer hold for
+            it; its own have no effect.
+        long: The augmentation of the others.
+        name: The name of the layer.
+        **kwargs: Passed on to `SequenceAugmentation`: `item_column`, `padding_side`,
+            `always_active` and `seed`.
+
+    Examples:
         >>> by_length = tfrsb.layers.ByLength(
         ...     3, short=tfrsb.layers.RandomMask(0.5), long=tfrsb.layers.RandomCrop(0.5)
         ... )
@@ -221,9 +242,9 @@ class ByLength(_Composite):
         TensorShape([2, 4])
 
     References:
-        Liu et al. 2021, Contrastive Self-supervised Sequential Recommendation with
-        Robust Augmentation (CoSeRec), arXiv 2108.06479, section 3.3; there a threshold
-        of 4 or, for some data, 12.
+        Liu et al. (2021), "Contrastive Self-supervised Sequential Recommendation with
+        Robust Augmentation" (CoSeRec), https://arxiv.org/abs/2108.06479, section 3.3;
+        it uses a threshold of 4 or, for some data, 12.
     """
 
     def __init__(
@@ -235,26 +256,12 @@ class ByLength(_Composite):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initializes the layer.
-
-        Args:
-            threshold: How many items a short sequence has at most.
-            short: The augmentation of short sequences.
-            long: The augmentation of the others.
-            name: The name of the layer.
-            **kwargs: As of `SequenceAugmentation`; the settings hold for both, and
-                their own have no effect here.
-
-        Raises:
-            ValueError: If `threshold` is negative.
-        """
-        super().__init__([short, long], name=name, **kwargs)
-        if threshold < 0:
-            raise ValueError(f"threshold must be at least 0, but it is {threshold}.")
-        self.threshold = threshold
+        both = checked_augmentation("short", short), checked_augmentation("long", long)
+        super().__init__(both, name=name, **kwargs)
+        self.threshold = integer("threshold", threshold, at_least=0)
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
-        """See `SequenceAugmentation.augment`."""
+        """Returns the augmented batch."""
         short, long = (
             augmentation.augment(batch, fold_in(seed, number))
             for number, augmentation in enumerate(self.augmentations)
@@ -262,7 +269,7 @@ class ByLength(_Composite):
         return short.where_rows(batch.lengths <= self.threshold, long)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs to make the same layer."""
+        """Returns the arguments of the constructor."""
         config = super().get_config()
         short, long = config.pop("augmentations")
         return {**config, "threshold": self.threshold, "short": short, "long": long}
@@ -270,21 +277,16 @@ class ByLength(_Composite):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ByLength:
         """Makes a layer from what `get_config` returned."""
-        return cls(
-            **{
-                **config,
-                "short": tf.keras.layers.deserialize(config["short"]),
-                "long": tf.keras.layers.deserialize(config["long"]),
-            }
+        deserialize = tf.keras.layers.deserialize
+        both = {name: deserialize(config[name]) for name in ("short", "long")}
+        return cls(**{**config, **both})
+
+
+def checked_augmentation(name: str, value: Any) -> SequenceAugmentation:
+    """Returns an argument that must be an augmentation."""
+    if not isinstance(value, SequenceAugmentation):
+        raise TypeError(
+            f"{name} must be an augmentation layer such as "
+            f"tfrs_barlow.layers.RandomCrop, but it is {value!r}."
         )
-
-
-def _validated(augmentations: Sequence[SequenceAugmentation]) -> list[Any]:
-    augmentations = list(augmentations)
-    for augmentation in augmentations:
-        if not isinstance(augmentation, SequenceAugmentation):
-            raise TypeError(
-                "augmentations must be augmentation layers such as "
-                f"tfrs_barlow.layers.RandomCrop, but one is {augmentation!r}."
-            )
-    return augmentations
+    return value

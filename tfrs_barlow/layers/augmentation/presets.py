@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy.typing as npt
 
+from tfrs_barlow._checks import one_of, text
 from tfrs_barlow.layers.augmentation.base import SequenceAugmentation
 from tfrs_barlow.layers.augmentation.composition import ByLength, RandomChoice
 from tfrs_barlow.layers.augmentation.random_crop import RandomCrop
@@ -14,14 +15,12 @@ from tfrs_barlow.layers.augmentation.random_drop import RandomDrop
 from tfrs_barlow.layers.augmentation.random_mask import RandomMask
 from tfrs_barlow.layers.augmentation.random_reorder import RandomReorder
 from tfrs_barlow.layers.augmentation.similar_items import RandomInsert, RandomSubstitute
-from tfrs_barlow.layers.augmentation.time_interval_items import (
+from tfrs_barlow.layers.augmentation.time_intervals import (
+    TimeIntervalCrop,
     TimeIntervalInsert,
     TimeIntervalMask,
-    TimeIntervalSubstitute,
-)
-from tfrs_barlow.layers.augmentation.time_interval_windows import (
-    TimeIntervalCrop,
     TimeIntervalReorder,
+    TimeIntervalSubstitute,
 )
 from tfrs_barlow.layers.augmentation.two_views import TwoViews
 
@@ -38,57 +37,67 @@ def preset_views(
 ) -> TwoViews:
     """Returns the `TwoViews` of a method, with its default rates.
 
-    - `"barlow_twins"`: what `BarlowTwinsPretraining` does by default: half of the items
-      are dropped at random, so that both views still end with recent ones. None did
-      clearly better in the study (docs/study.md).
-    - `"cl4srec"`: a crop (0.6), a mask (0.3) or a reordering (0.6), another one for
+    - `"barlow_twins"`: the default of `BarlowTwinsPretraining`: half of the items are
+      dropped at random, so that both views still end with recent ones. No other views
+      did clearly better in the study (docs/study.md).
+    - `"cl4srec"`: a crop (0.6), a mask (0.3) or a reordering (0.6), a different one for
       each view.
     - `"coserec"`: a substitution (0.1), an insertion (0.4) or a mask (0.7); for
       sequences of more than 4 items also a crop (0.2) or a reordering (0.2).
     - `"ticoserec"`: the same five by time intervals: substitution (0.1), insertion
       (0.5), mask (0.5); for sequences of more than 12 items crop (0.7) and reordering
-      (0.2).
+      (0.2). The method's rule that leaves the most uneven 15 % of the users as they are
+      is left out.
 
-    Where the methods' code departs from their papers by defects (crops that never hold
-    the most recent item, counts that round to nothing, masks that are padding), these
-    layers do what the papers say.
+    Where the code of a method has defects that its paper does not describe (crops that
+    never hold the most recent item, counts that round to nothing, masks that are
+    padding), these layers do what the paper says.
 
-    Example:
+    Args:
+        preset: One of the names above.
+        neighbors: `[vocabulary size, k]`, integers: the items similar to each id, such
+            as `tfrsb.data.cooccurrence_neighbors` returns. `"coserec"` and
+            `"ticoserec"` need it.
+        item_tables: By column, its values by item id, `[vocabulary size, ...]`, for the
+            items that these two bring in.
+        time_column: The column of times, which `"ticoserec"` needs.
+        **kwargs: Passed on to `TwoViews`.
+
+    Returns:
+        The layer that makes the two views.
+
+    Raises:
+        ValueError: If the name is unknown, or the preset needs `neighbors`.
+
+    Examples:
         >>> views = tfrsb.layers.preset_views("cl4srec", seed=1)
         >>> first, second = views(tf.constant([[3, 4, 5, 6, 7]]), training=True)
         >>> first.shape, second.shape
         (TensorShape([1, 5]), TensorShape([1, 5]))
 
     References:
-        CL4SRec: Xie et al. 2022, arXiv 2010.14395. CoSeRec: Liu et al. 2021, arXiv
-        2108.06479. TiCoSeRec: Dang et al. 2023, arXiv 2212.08262, without its rule that
-        leaves the most uneven 15 % of the users as they are.
+        Xie et al. (2022), "Contrastive Learning for Sequential Recommendation"
+        (CL4SRec), https://arxiv.org/abs/2010.14395.
 
-    Args:
-        preset: One of the names above.
-        neighbors: `[vocabulary size, k]`: see `RandomSubstitute`. For `"coserec"` and
-            `"ticoserec"`.
-        item_tables: By column, its values by item id: see `RandomSubstitute`.
-        time_column: The column of times. For `"ticoserec"`.
-        **kwargs: As of `TwoViews`.
+        Liu et al. (2021), "Contrastive Self-supervised Sequential Recommendation with
+        Robust Augmentation" (CoSeRec), https://arxiv.org/abs/2108.06479.
 
-    Raises:
-        ValueError: If the name is unknown, or the preset needs `neighbors`.
+        Dang et al. (2023), "Uniform Sequence Better: Time Interval Aware Data
+        Augmentation for Sequential Recommendation" (TiCoSeRec),
+        https://arxiv.org/abs/2212.08262.
     """
+    one_of("preset", preset, get_args(Preset))
+    text("time_column", time_column)
     if preset == "barlow_twins":
         return TwoViews(RandomDrop(0.5), **kwargs)
     if preset == "cl4srec":
         return TwoViews(_cl4srec(), **kwargs)
-    if preset not in _WITH_NEIGHBORS:
-        raise ValueError(
-            f"preset must be one of {get_args(Preset)}, but it is {preset!r}."
-        )
     if neighbors is None:
         raise ValueError(
             f"The preset {preset!r} needs neighbors: a table of similar items, such "
             "as tfrs_barlow.data.cooccurrence_neighbors returns."
         )
-    # Of short sequences too at least one item is replaced, or gets a new one beside it.
+    # Even a short sequence gets at least one substitution or insertion.
     similar = {"neighbors": neighbors, "item_tables": item_tables, "at_least": 1}
     return TwoViews(_WITH_NEIGHBORS[preset](similar, time_column), **kwargs)
 

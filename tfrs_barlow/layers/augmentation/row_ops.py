@@ -1,26 +1,28 @@
-"""Where things stand in their row: ranks, inverse permutations, running counts.
+"""Operations within the rows of a batch: ranks, counts, selection of positions.
 
-TensorFlow has operations for most of it. These take a half to a tenth of their time.
+TensorFlow has operations for most of this. These take a half to a tenth of their time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy.typing as npt
 import tensorflow as tf
 from tf_keras.src.utils import control_flow_util
 
 _LONGEST_PRODUCT = 128
-"""Up to so many positions are counted by one product of matrices."""
+"""Rows of up to this length are counted by one product of matrices."""
 
 _BLOCKS = (32, 40, 24, 48, 16, 56, 64)
-"""So many of a longer row are: multiples of 8, for vector instructions."""
+"""Lengths of the blocks of a longer row: multiples of 8, for vector instructions."""
 
 _KEYS_A_STEP = 8
-"""So many are compared before the counts are written: most of the time a step takes."""
+"""Keys compared before the counts are written, which takes most of a step's time."""
 
 _KEYS_A_STEP_OF_ONE_ROW = 64
-"""With one row only, a step takes longer to begin than to compare so few."""
+"""For a single row, starting a step takes longer than comparing a few keys."""
 
 
 def in_xla() -> bool:
@@ -30,9 +32,9 @@ def in_xla() -> bool:
 
 
 def ranks(keys: tf.Tensor) -> tf.Tensor:
-    """Returns where each key would stand if its row were sorted, the largest first.
+    """Returns the place of each key if its row were sorted, the largest first.
 
-    Of equal keys the first ones are.
+    Of equal keys the first one comes first.
 
     Args:
         keys: `[batch, length]`, int32 or int64.
@@ -54,7 +56,7 @@ def _ranks_by_counting(keys: tf.Tensor) -> tf.Tensor:
     keys = tf.transpose(keys)
     length = tf.shape(keys)[0]
     numbers = tf.range(length)[:, tf.newaxis]
-    # What fills the last step up is before no key.
+    # The last step is filled up with keys that come before no other.
     missing = tf.where(length > 0, -length % a_step, a_step)
     filler = [[0, missing], [0, 0]]
     others = tf.pad(keys, filler, constant_values=keys.dtype.min)
@@ -69,7 +71,7 @@ def _ranks_by_counting(keys: tf.Tensor) -> tf.Tensor:
         return tf.while_loop(lambda number, _: number < length, step, start)[1]
 
     def count_with_equal_keys() -> tf.Tensor:
-        # Of two equal keys the one with the lower number counts for the other.
+        # Of two equal keys, the one with the lower number counts as larger.
         return count(
             lambda number: others[number] > keys - tf.cast(number < numbers, keys.dtype)
         )
@@ -84,14 +86,7 @@ def _ranks_by_counting(keys: tf.Tensor) -> tf.Tensor:
 
 
 def inverse_permutations(permutations: tf.Tensor) -> tf.Tensor:
-    """Returns the inverse of the permutation in each row: where each number stands.
-
-    Args:
-        permutations: `[batch, length]`, int32, of the numbers from 0 to `length - 1`.
-
-    Returns:
-        `[batch, length]`, int32.
-    """
+    """Returns the inverse of the permutation in each row, `[batch, length]`, int32."""
     # As one long permutation, which is ten times as fast as to search or to sort.
     batch_size, length = tf.unstack(tf.shape(permutations))
     starts = tf.range(batch_size)[:, tf.newaxis] * length
@@ -104,20 +99,21 @@ def arrivals(places: tf.Tensor, width: tf.Tensor, first: tf.Tensor) -> tf.Tensor
 
     Args:
         places: `[batch, length]`, int32, where each position goes, no two of a row to
-            the same place; to none if it is below 0 or not below `width`.
+            the same place; nowhere if it is below 0 or not below `width`.
         width: Scalar, int32, how many places there are.
-        first: Scalar, int32, at least 1, from which number on to count the positions.
+        first: Scalar, int32, at least 1, the number of the first position.
 
     Returns:
-        `[batch, width]`, int32, the numbers of the positions; 0 where none goes.
+        `[batch, width]`, int32, the numbers of the positions; 0 in an empty place.
     """
     batch_size, length = tf.unstack(tf.shape(places))
     numbers = tf.broadcast_to(first + tf.range(length), [batch_size, length])
     size = width
-    # What is too large does not count; what is negative is made so, else it is refused.
+    # The operation ignores places that are too large, but refuses negative ones: these
+    # are made large.
     places = tf.bitwise.bitwise_and(places, tf.int32.max)
     if in_xla():
-        # As places of one long row: it need not put pairs of indices together then.
+        # As places of one long row, which saves XLA pairs of indices.
         starts = tf.range(batch_size)[:, tf.newaxis] * width
         size *= batch_size
         places = tf.reshape(tf.where(places < width, places + starts, size), [-1])
@@ -128,13 +124,10 @@ def arrivals(places: tf.Tensor, width: tf.Tensor, first: tf.Tensor) -> tf.Tensor
 
 
 def running_counts(where: tf.Tensor) -> tf.Tensor:
-    """Returns how many positions are true up to each one, itself included.
+    """Returns how many positions are true up to and including each, int32.
 
     Args:
         where: `[batch, length]`, bool.
-
-    Returns:
-        `[batch, length]`, int32.
     """
     # By products of matrices: floats count exactly up to 2^24.
     ones = tf.cast(where, tf.float32)
@@ -147,7 +140,7 @@ def running_counts(where: tf.Tensor) -> tf.Tensor:
 
 
 def _running_counts_by_blocks(ones: tf.Tensor) -> tf.Tensor:
-    """Does as `running_counts`, within each block and then of the blocks."""
+    """Does as `running_counts`, within each block and then over the blocks."""
     batch_size, length = tf.unstack(tf.shape(ones))
     block = _block(ones.shape[1])
     blocks = -(-length // block)
@@ -167,3 +160,62 @@ def _block(length: int | None) -> int:
 
 def _triangle(length: int) -> tf.Tensor:
     return tf.linalg.band_part(tf.ones([length, length]), 0, -1)
+
+
+def width_of(column: tf.Tensor) -> tf.Tensor:
+    """Returns the number of positions, as a constant if it is known.
+
+    What depends on it alone is then computed when the graph is built.
+    """
+    known = column.shape[1]
+    return tf.shape(column)[1] if known is None else tf.constant(known)
+
+
+def gather(column: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+    """Returns the positions `source`, `[batch, new length]`, of each row of a column.
+
+    Every source must lie between 0 and `length - 1`.
+    """
+    # With the positions of all rows in one dimension, which is faster to index.
+    flat = tf.reshape(column, tf.concat([[-1], tf.shape(column)[2:]], axis=0))
+    rows = tf.range(tf.shape(column)[0])[:, tf.newaxis]
+    return look_up(flat, source + rows * width_of(column))
+
+
+def take(
+    columns: Mapping[str, tf.Tensor], source: tf.Tensor, valid: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Returns the positions `source` of each row, and padding where not `valid`."""
+    source = tf.where(valid, source, 0)
+    return {
+        name: where(valid, gather(column, source)) for name, column in columns.items()
+    }
+
+
+def pad(column: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """Returns a column with some more positions, of padding, on the right."""
+    paddings = [[0, 0], [0, positions]] + [[0, 0]] * (column.shape.rank - 2)
+    return tf.pad(column, paddings, constant_values=tf.zeros([], column.dtype))
+
+
+def where(condition: tf.Tensor, column: tf.Tensor, otherwise: Any = None) -> tf.Tensor:
+    """Returns `column` where `condition` holds, and `otherwise` (or padding) elsewhere.
+
+    Args:
+        condition: `[batch, length]`, bool.
+        column: `[batch, length, ...]`.
+        otherwise: Of the shape of `column`, or a scalar.
+    """
+    rank = column.shape.rank
+    if rank > 2:
+        condition = tf.reshape(
+            condition, tf.concat([tf.shape(condition), [1] * (rank - 2)], axis=0)
+        )
+    if otherwise is None:
+        otherwise = tf.zeros_like(column)
+    return tf.where(condition, column, tf.convert_to_tensor(otherwise, column.dtype))
+
+
+def look_up(table: npt.ArrayLike | tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns rows of a table: as `tf.gather`, in two thirds of its time."""
+    return tf.gather_nd(table, rows[..., tf.newaxis])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow._checks import text
 from tfrs_barlow.layers.augmentation.base import RatedAugmentation
 from tfrs_barlow.layers.augmentation.draws import (
     random_counts,
@@ -19,20 +20,31 @@ from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
 class SwapNoise(RatedAugmentation):
-    """Replaces a share of each sequence's items by items from anywhere in the batch.
+    """Replaces the share `rate` of each sequence's items by items from the batch.
 
-    So popular items come in as often as they occur. An item is taken with its columns,
-    so that its category comes along. Of n items, `rate * n` are replaced, rounded up or
-    down at random so that the mean is exact.
+    The new items come from anywhere in the batch, so popular ones come in as often as
+    they occur. An item is taken with its columns, and so brings its category along. Of
+    n items, `rate * n` are replaced, rounded up or down at random so that the mean is
+    exact.
 
-    Example:
+    Args:
+        rate: The share of the items to replace, in [0, 1].
+        fixed_columns: Columns that stay as they are, such as times, which would no
+            longer be sorted.
+        name: The name of the layer.
+        **kwargs: Passed on to `SequenceAugmentation`: `item_column`, `padding_side`,
+            `always_active` and `seed`.
+
+    Examples:
         >>> noise = tfrsb.layers.SwapNoise(0.4, seed=1)
         >>> noise(tf.constant([[3, 4, 5], [6, 7, 0]]), training=True).shape
         TensorShape([2, 3])
 
     References:
-        Stochastic swap noise, as in Transformers4Rec (de Souza Pereira Moreira et al.
-        2021, RecSys) and Merlin; there each column is swapped on its own.
+        Stochastic swap noise of de Souza Pereira Moreira et al. (2021),
+        "Transformers4Rec: Bridging the Gap between NLP and Sequential / Session-Based
+        Recommendation", https://doi.org/10.1145/3460231.3474255, with a rate of 0.1;
+        there each column is swapped separately.
     """
 
     def __init__(
@@ -43,29 +55,18 @@ class SwapNoise(RatedAugmentation):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initializes the layer.
-
-        Args:
-            rate: The share of the items to replace, in [0, 1]; 0.1 there.
-            fixed_columns: Columns that stay as they are, such as times, which would no
-                longer be sorted.
-            name: The name of the layer.
-            **kwargs: As of `SequenceAugmentation`.
-
-        Raises:
-            ValueError: If `rate` is outside [0, 1].
-            TypeError: If `fixed_columns` is a string.
-        """
         super().__init__(rate, name=name, **kwargs)
-        if isinstance(fixed_columns, str):
+        if isinstance(fixed_columns, str) or not isinstance(fixed_columns, Iterable):
             raise TypeError(
-                f"fixed_columns must be a sequence of names, but it is the string "
+                "fixed_columns must be a sequence of names, but it is "
                 f"{fixed_columns!r}."
             )
-        self.fixed_columns = list(fixed_columns)
+        self.fixed_columns = [
+            text("each of fixed_columns", column) for column in fixed_columns
+        ]
 
     def augment(self, batch: SequenceBatch, seed: tf.Tensor) -> SequenceBatch:
-        """See `SequenceAugmentation.augment`."""
+        """Returns the augmented batch."""
         count_seed, position_seed, item_seed = split(seed, 3)
         counts = random_counts(self.rate, batch.lengths, count_seed)
         batch_size, length = tf.size(batch.lengths), batch.width
@@ -87,5 +88,5 @@ class SwapNoise(RatedAugmentation):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs to make the same layer."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "fixed_columns": self.fixed_columns}

@@ -7,33 +7,53 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow._checks import boolean
 from tfrs_barlow.layers.augmentation.base import (
-    RandomSequenceLayer,
     SequenceAugmentation,
+    _RandomSequenceLayer,
 )
-from tfrs_barlow.layers.augmentation.composition import Sequential
+from tfrs_barlow.layers.augmentation.composition import Sequential, checked_augmentation
 from tfrs_barlow.layers.augmentation.draws import split
-from tfrs_barlow.layers.augmentation.sequence_batch import (
-    SequenceBatch,
-    concatenate,
-    require_alike,
-)
+from tfrs_barlow.layers.augmentation.packing import PaddingSide, require_alike
+from tfrs_barlow.layers.augmentation.sequence_batch import SequenceBatch, concatenate
 
 Augmentations = SequenceAugmentation | Sequence[SequenceAugmentation]
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
-class TwoViews(RandomSequenceLayer):
-    """Makes two independently augmented views of each sequence.
+class TwoViews(_RandomSequenceLayer):
+    """Makes two independently augmented views of each sequence, in training only.
 
-    In training only: otherwise both views are the inputs themselves.
+    Otherwise both views are the inputs themselves.
 
-    Twins from which nothing can be learned, views that came out the same, are counted:
-    their share is the layer's metric `identical_views`, which `fit` shows after the
-    layer's name. (Not where `seed` is passed to the call, which then has no effect but
-    its result.)
+    If both views of a sequence come out identical, nothing can be learned from them.
+    The share of such pairs is the metric `identical_views`, which `fit` shows after the
+    name of the layer. Calls with an explicit `seed` change no state and are not
+    counted.
 
-    Example:
+    Args:
+        augmentations: One augmentation, or several that are applied in order. The
+            settings of this layer hold for all of them; their own have no effect.
+        second: The same for the second view, if it is to be made differently.
+        jit_compile: Whether to compile the making of the views by XLA, as in
+            `tf.function`. The views are the same, in a half or a third of the time;
+            compilation takes seconds for every new shape of batches. Ragged inputs and
+            strings, which XLA does not support, are not compiled.
+        item_column: The column that holds the item ids, if inputs are a dict.
+        padding_side: Where to pad dense output: `"left"`, `"right"`, or `"auto"`: left
+            if any row of the batch is padded on the left, else right.
+        always_active: Whether to augment even if `training` is false.
+        seed: An integer that fixes the draws of all calls; `None` takes a random one.
+        name: The name of the layer.
+        **kwargs: Passed on to `tf.keras.layers.Layer`.
+
+    Attributes:
+        identical_views: The metric, a `tf.keras.metrics.Mean`.
+
+    Raises:
+        TypeError: If an augmentation is not a `SequenceAugmentation`.
+
+    Examples:
         >>> views = tfrsb.layers.TwoViews(
         ...     [tfrsb.layers.RandomCrop(0.6), tfrsb.layers.RandomMask(0.3)], seed=2
         ... )
@@ -49,29 +69,26 @@ class TwoViews(RandomSequenceLayer):
         second: Augmentations | None = None,
         *,
         jit_compile: bool = False,
+        item_column: str = "item_id",
+        padding_side: PaddingSide = "auto",
+        always_active: bool = False,
+        seed: int | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initializes the layer.
-
-        Args:
-            augmentations: One augmentation, or several that are applied in order.
-            second: The same for the second view, if it shall differ from the first.
-            jit_compile: Whether to compile the making of the views by XLA, as in
-                `tf.function`. The views are the same, in a half or a third of the time;
-                every new shape of batches is compiled first, for seconds. Ragged
-                inputs and strings, which XLA does not know, are not compiled.
-            name: The name of the layer.
-            **kwargs: As of `SequenceAugmentation`; the settings hold for all of the
-                augmentations.
-
-        Raises:
-            TypeError: If an augmentation is not a `SequenceAugmentation`.
-        """
-        super().__init__(name=name, **kwargs)
-        self.first = _in_order(augmentations)
-        self.second = self.first if second is None else _in_order(second)
-        self.jit_compile = jit_compile
+        super().__init__(
+            item_column=item_column,
+            padding_side=padding_side,
+            always_active=always_active,
+            seed=seed,
+            name=name,
+            **kwargs,
+        )
+        self._augmentation = _in_order("augmentations", augmentations)
+        self._second = None if second is None else _in_order("second", second)
+        if self._second is self._augmentation:
+            self._second = None
+        self.jit_compile = boolean("jit_compile", jit_compile)
         self._compiled_views = tf.function(self._views, jit_compile=True)
         self.identical_views = tf.keras.metrics.Mean(
             name=f"{self.name}/identical_views"
@@ -87,41 +104,40 @@ class TwoViews(RandomSequenceLayer):
         """Returns two views of the sequences.
 
         Args:
-            inputs: Item ids or a dict of columns, dense or ragged: see
-                `SequenceAugmentation`.
+            inputs: Item ids or a dict of columns, dense or ragged, as
+                `SequenceAugmentation` takes them.
             training: Whether to augment.
-            seed: `[2]` integers that fix the draws of this call; `None` draws anew.
-            partners: For each sequence another that says the same, in the same form:
-                the second views are then made of these. `tfrsb.data.pair_batches` draws
-                such partners.
+            seed: `[2]` integers that fix the draws of this call; `None` for new draws.
+            partners: For each sequence a different one, in the same form, from which
+                to make the second view. `tfrsb.data.pair_batches` draws such partners.
 
         Returns:
             The first and the second view, each in the form of `inputs`.
 
         Raises:
-            ValueError: If a column is not at least `[batch, length]`, the one of item
-                ids is missing, `seed` is not two integers, or `partners` have other
-                columns or another number of rows.
+            ValueError: If a column is not at least `[batch, length]`, the item ids are
+                missing, `seed` is not two integers, or `partners` have other columns or
+                another number of rows.
             TypeError: If the item ids are not integers of shape `[batch, length]`.
         """
         if not (training or self.always_active):
-            # What is wrong with the inputs shall not show in training alone.
+            # Wrong inputs are refused here too, not in training alone.
             self.pack(inputs)
             return inputs, inputs if partners is None else partners
         compiled = self.jit_compile and _is_known_to_xla((inputs, partners))
         make = self._compiled_views if compiled else self._views
-        views, twins, count = make(inputs, partners, self.resolve_seed(seed))
+        views, identical, count = make(inputs, partners, self.resolve_seed(seed))
         # Where a model is built in the scope of a strategy, metrics cannot count.
         if seed is None and not tf.distribute.in_cross_replica_context():
-            # As a share and its weight: Keras checks more in many operations.
-            share = tf.math.divide_no_nan(twins, count)
+            # As a share and its weight: for many values Keras runs more operations.
+            share = tf.math.divide_no_nan(identical, count)
             self.identical_views.update_state(share, count)
         return views
 
     def _views(
         self, inputs: Any, partners: Any, seed: tf.Tensor
     ) -> tuple[tuple[Any, Any], tf.Tensor, tf.Tensor]:
-        """Returns the views, how many of them are twins, and of how many pairs."""
+        """Returns the views, the number of identical pairs, and that of all pairs."""
         batch, unpack = self.pack(inputs)
         partner_batch, unpack_partners = batch, unpack
         if partners is not None:
@@ -129,29 +145,28 @@ class TwoViews(RandomSequenceLayer):
             require_alike(batch, partner_batch)
         first, second = self._augmented(batch, partner_batch, seed)
         views = unpack(first), unpack_partners(second)
-        return views, *_count_twins(first, second)
+        return views, *_count_identical(first, second)
 
     def _augmented(
         self, batch: SequenceBatch, partners: SequenceBatch, seed: tf.Tensor
     ) -> tuple[SequenceBatch, SequenceBatch]:
-        if self.second is self.first:
+        if self._second is None:
             # As one batch twice as long, which takes half as many operations.
             both = concatenate([batch, partners])._replace(views=2)
-            return self.first.augment(both, seed).halves()
+            return self._augmentation.augment(both, seed).halves()
         first_seed, second_seed = split(seed, 2)
         return (
-            self.first.augment(batch, first_seed),
-            self.second.augment(partners, second_seed),
+            self._augmentation.augment(batch, first_seed),
+            self._second.augment(partners, second_seed),
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs to make the same layer."""
-        second = None if self.second is self.first else self.second
+        """Returns the arguments of the constructor."""
         serialize = tf.keras.layers.serialize
         return {
             **super().get_config(),
-            "augmentations": serialize(self.first),
-            "second": None if second is None else serialize(second),
+            "augmentations": serialize(self._augmentation),
+            "second": None if self._second is None else serialize(self._second),
             "jit_compile": self.jit_compile,
         }
 
@@ -165,14 +180,14 @@ class TwoViews(RandomSequenceLayer):
         return cls(**config)
 
 
-def _count_twins(
+def _count_identical(
     first: SequenceBatch, second: SequenceBatch
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns how many sequences that are not empty have equal views, and all such."""
+    """Returns how many pairs of views are identical, and how many are not empty."""
     not_empty = (first.lengths > 0) | (second.lengths > 0)
-    twins = not_empty & first.equals(second)
+    identical = not_empty & first.equals(second)
     return (
-        tf.reduce_sum(tf.cast(twins, tf.float32)),
+        tf.reduce_sum(tf.cast(identical, tf.float32)),
         tf.reduce_sum(tf.cast(not_empty, tf.float32)),
     )
 
@@ -185,8 +200,10 @@ def _is_known_to_xla(inputs: Any) -> bool:
     )
 
 
-def _in_order(augmentations: Augmentations) -> SequenceAugmentation:
-    """Returns several augmentations as one."""
-    if isinstance(augmentations, Sequence):
-        return Sequential(augmentations)
-    return Sequential([augmentations]).augmentations[0]
+def _in_order(name: str, augmentations: Augmentations) -> SequenceAugmentation:
+    """Returns one augmentation as it is, and several as a `Sequential`."""
+    if isinstance(augmentations, Sequence) and not isinstance(augmentations, str):
+        return Sequential(
+            checked_augmentation(f"each of {name}", one) for one in augmentations
+        )
+    return checked_augmentation(name, augmentations)
