@@ -234,7 +234,6 @@ def test_public_names():
         ],
         "serving": [
             "CorruptExportError",
-            "Manifest",
             "export",
             "load",
             "replace_candidates",

@@ -455,9 +455,8 @@ def tower_returning(output: Any) -> Any:
     [
         ({"query_tower": "tower"}, "query_tower must be callable"),
         ({"vocabulary": TITLES}, "vocabulary must be a tfrsb.data.Vocabulary"),
-        ({"max_length": 0}, "max_length must be at least 1, but it is 0"),
-        ({"default_k": 0}, "default_k must be at least 1, but it is 0"),
-        ({"max_length": 5.0}, r"max_length must be an integer, but it is 5\.0"),
+        ({"candidates": "matrix"}, "candidates must be numbers"),
+        ({"candidates": [[1.0], [1.0, 2.0]]}, "candidates must be an array"),
         (
             {"query_tower": tower_returning(tf.zeros([3, 6, DIM]))},
             r"query_tower must return .* it returned \(3, 6, 8\)",
@@ -506,7 +505,7 @@ def tower_returning(output: Any) -> Any:
             },
             "popularity must be finite",
         ),
-        ({"popularity": np.ones(len(TITLES))}, "popularity must be None where"),
+        ({"popularity": np.ones(len(TITLES))}, "popularity must be None if"),
     ],
 )
 def test_a_wrong_argument_is_named(

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import pathlib
 import shutil
 import weakref
@@ -153,13 +154,62 @@ def test_the_manifest_of_a_later_package_is_an_error(copy: pathlib.Path) -> None
         tfrsb.serving.verify(copy)
 
 
-def test_a_link_to_nothing_is_a_missing_file(copy: pathlib.Path) -> None:
+def link_to_nothing(copy: pathlib.Path) -> str:
     (copy / "saved_model.pb").unlink()
     (copy / "saved_model.pb").symlink_to(copy / "gone")
+    return "saved_model.pb"
+
+
+def link_to_the_same_file(copy: pathlib.Path) -> str:
+    (copy / "saved_model.pb").rename(copy.parent / "elsewhere")
+    (copy / "saved_model.pb").symlink_to(copy.parent / "elsewhere")
+    return "saved_model.pb"
+
+
+def link_to_a_folder(copy: pathlib.Path) -> str:
+    (copy.parent / "private").mkdir()
+    (copy.parent / "private" / "key").write_text("secret")
+    (copy / "assets.extra" / "notes").symlink_to(copy.parent / "private")
+    return "assets.extra/notes"
+
+
+def link_to_the_manifest(copy: pathlib.Path) -> str:
+    (copy / MANIFEST).rename(copy.parent / "elsewhere")
+    (copy / MANIFEST).symlink_to(copy.parent / "elsewhere")
+    return MANIFEST
+
+
+def loop(copy: pathlib.Path) -> str:
+    (copy / "assets" / "loop").symlink_to(copy)
+    return "assets/loop"
+
+
+def fifo(copy: pathlib.Path) -> str:
+    os.mkfifo(copy / "variables" / "pipe")
+    return "variables/pipe"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(link_to_nothing, link_to_the_same_file, link_to_a_folder),
+        *(link_to_the_manifest, loop, fifo),
+    ],
+)
+def test_links_and_special_files_are_refused(
+    copy: pathlib.Path, make: Callable[[pathlib.Path], str]
+) -> None:
+    """A copy of the export, as `replace_candidates` makes it, would follow them."""
     with pytest.raises(
-        tfrsb.serving.CorruptExportError, match=r"saved_model\.pb is missing"
+        tfrsb.serving.CorruptExportError,
+        match=f"exported: {make(copy)} is a link or a special file. Copy",
     ):
         tfrsb.serving.verify(copy)
+
+
+def test_the_folder_of_a_version_may_be_a_link(copy: pathlib.Path) -> None:
+    (copy.parent / "2").symlink_to(copy)
+    assert tfrsb.serving.verify(copy.parent / "2") == tfrsb.serving.verify(copy)
 
 
 def test_no_file_outside_the_export_is_read(copy: pathlib.Path) -> None:

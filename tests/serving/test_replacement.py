@@ -149,7 +149,10 @@ def test_more_items_than_before_and_then_fewer(
         ({"items": [*ITEMS[:-1], "Film 10"]}, ValueError, "must be unique"),
         ({"items": [*ITEMS[:-1], ""]}, ValueError, "must not hold"),
         ({"items": [*ITEMS[:-1], 3]}, TypeError, "all integers or all strings"),
-        ({"items": range(40)}, ValueError, "items must be of type string"),
+        ({"items": range(40)}, ValueError, "items must have the type .* string"),
+        ({"items": "Alien"}, TypeError, "items must be several items"),
+        ({"items": 40}, TypeError, "items must be several items"),
+        ({"candidates": ITEMS}, TypeError, "candidates must be numbers"),
         (
             {"candidates": EMBEDDINGS[:, :7]},
             ValueError,
@@ -182,6 +185,19 @@ def test_a_damaged_export_is_refused(films: Any, tmp_path: pathlib.Path) -> None
         tfrsb.serving.replace_candidates(
             tmp_path, items=ITEMS, candidates=EMBEDDINGS, popularity=POPULARITY
         )
+
+
+def test_no_private_file_is_copied_through_a_link(
+    films: Any, tmp_path: pathlib.Path
+) -> None:
+    shutil.copytree(films.version, tmp_path / "1")
+    (tmp_path / "private").mkdir()
+    (tmp_path / "1" / "assets.extra" / "notes").symlink_to(tmp_path / "private")
+    with pytest.raises(tfrsb.serving.CorruptExportError, match="notes is a link"):
+        tfrsb.serving.replace_candidates(
+            tmp_path, items=ITEMS, candidates=EMBEDDINGS, popularity=POPULARITY
+        )
+    assert not (tmp_path / "2").exists()
 
 
 def test_an_export_without_candidates_is_refused(tmp_path: pathlib.Path) -> None:

@@ -93,5 +93,9 @@ def test_a_path_that_cannot_be_a_local_folder_is_refused(
     file.touch()
     with pytest.raises(NotADirectoryError, match="path must be a folder"):
         versions.local_folder(file)
-    with pytest.raises(ValueError, match=r"path must be a local folder.*gs://bucket"):
-        versions.local_folder("gs://bucket/model")
+    for path in ("gs://bucket/model", ""):
+        with pytest.raises(ValueError, match=f"path must be a local folder.*'{path}'"):
+            versions.local_folder(path)
+    for other in (None, 3, b"models"):
+        with pytest.raises(TypeError, match="path must be a string or a path"):
+            versions.local_folder(other)

@@ -12,39 +12,16 @@ from tfrs_barlow.serving.top_k import Score, top_k
 
 
 class ExactIndex(tf.Module):
-    """Searches all candidates, which are variables beside the graph.
+    """Searches all candidates, which are variables outside the graph.
 
-    No shape in the graph depends on how many candidates there are, so others can be
-    put into a SavedModel without writing its graph anew.
-
-    Example:
-        >>> index = ExactIndex(
-        ...     CandidateTable(
-        ...         tfrsb.data.Vocabulary(["Alien", "Brazil", "Casablanca"]),
-        ...         embeddings=np.float32([[1, 0], [0, 1], [1, 1]]),
-        ...         popularity=np.float32([10, 30, 20]),
-        ...     )
-        ... )
-        >>> items, scores = index.recommend(
-        ...     queries=tf.constant([[2.0, 1.0], [0.0, 0.0]]),
-        ...     k=tf.constant(2),
-        ...     excluded=tf.constant([["Casablanca"], [""]]),
-        ...     cold_start=tf.constant([False, True]),
-        ... )
-        >>> items.numpy()
-        array([[b'Alien', b'Brazil'],
-               [b'Brazil', b'Casablanca']], dtype=object)
-        >>> scores.numpy()
-        array([[ 2.,  1.],
-               [30., 20.]], dtype=float32)
+    No shape in the graph depends on the number of candidates, so they can be replaced
+    in a SavedModel without a new graph.
     """
 
     def __init__(self, table: CandidateTable) -> None:
-        """Initializes the index."""
         super().__init__()
         self.items = ItemTable(table.items)
-        # No shape says how many candidates there are.
-        self.blocks = _variable(table.blocks, [None, table.width, None])
+        self.blocks = _variable(table.blocks, [None, table.embeddings.shape[1], None])
         self.inverse_norms = _variable(table.inverse_norms, [None])
         self.popularity: tf.Variable | None = None
         if table.popularity is not None:
@@ -60,18 +37,15 @@ class ExactIndex(tf.Module):
         """Returns the items with the largest inner products, and these.
 
         Args:
-            queries: float32 embeddings of shape [batch, dim].
-            k: How many items are wanted: see `top_k`.
-            excluded: Raw items of shape [batch, any] to leave out of the row's result.
-            cold_start: Booleans of shape [batch]: rows that get popular items, with
-                their popularity as scores. Without popularity they are as the others.
+            queries: `[batch, dim]`, float32 embeddings.
+            k: How many items to return: see `top_k`.
+            excluded: `[batch, any]`, raw items to leave out of the row's result.
+            cold_start: `[batch]`, booleans: rows that get popular items, with their
+                popularity as scores. Without popularity these rows are like the others.
 
         Returns:
-            Raw items and scores of shape [batch, largest k], best first. Where there
-            are fewer a row ends in blanks with the score -inf.
-
-        Raises:
-            tf.errors.InvalidArgumentError: If `k` is out of range.
+            Raw items and scores, both `[batch, largest k]`, best first. Where there are
+            fewer items, a row ends in blanks with the score -inf.
         """
 
         def score(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
@@ -85,19 +59,10 @@ class ExactIndex(tf.Module):
     def similar(
         self, items: tf.Tensor, k: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the candidates with the most similar embeddings, by their cosine.
+        """Returns the candidates with the largest cosine to raw `items`, `[batch]`.
 
-        Args:
-            items: Raw items of shape [batch].
-            k: How many others are wanted: see `top_k`.
-
-        Returns:
-            Raw items and scores of shape [batch, largest k], as `recommend` does, and
-            booleans of shape [batch]: whether the index lacks the row's item. Then the
-            row holds popular items, or blanks without popularity.
-
-        Raises:
-            tf.errors.InvalidArgumentError: If `k` is out of range.
+        The third output, `[batch]`, says whether the index lacks the row's item. Then
+        the row holds popular items, or blanks without popularity.
         """
         own = self.items.find(items)
         unknown = own == NOWHERE

@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_barlow.data import (
-    FIRST_ITEM_ID,
-    OUT_OF_VOCABULARY_ID,
-    PADDING_ID,
-    Vocabulary,
-)
+from tfrs_barlow.data import Vocabulary
+from tfrs_barlow.ids import FIRST_ITEM_ID, OUT_OF_VOCABULARY_ID, PADDING_ID
 
 NOWHERE = -1
 """The position of an item that a table does not hold, and of padding."""
@@ -24,10 +20,10 @@ class ItemTable(tf.Module):
     Raw padding is `""` for strings. For integers it is every negative number, and 0
     unless the table holds 0.
 
-    The items are a variable, so that they lie beside the graph of a SavedModel: the
-    graph may not exceed two gigabytes, and other items can be put in without it.
+    The items are a variable, so they are stored outside the graph of a SavedModel: the
+    graph is limited to two gigabytes, and the items can be replaced without it.
 
-    Example:
+    Examples:
         >>> table = ItemTable(tfrsb.data.Vocabulary(["Alien", "Brazil"]))
         >>> table.find(tf.constant([["Brazil", "", "Dune"]])).numpy()
         array([[ 1, -1, -1]], dtype=int32)
@@ -38,18 +34,8 @@ class ItemTable(tf.Module):
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        """Initializes the table.
-
-        Args:
-            vocabulary: The items. Strings are UTF-8 in the graph.
-
-        Raises:
-            TypeError: If `vocabulary` is no `Vocabulary`.
-            ValueError: If an item of `vocabulary` is what stands for padding: an
-                empty string or a negative integer.
-        """
         super().__init__()
-        tokens = checked_tokens(vocabulary)
+        tokens = tokens_of("vocabulary", vocabulary)
         self.dtype = tf.string if tokens.dtype == object else tf.int64
         self.tokens = tf.Variable(
             tokens, trainable=False, dtype=self.dtype, shape=[None], name="tokens"
@@ -73,10 +59,7 @@ class ItemTable(tf.Module):
         return self._positions.lookup(items)
 
     def encode(self, items: tf.Tensor) -> tf.Tensor:
-        """Returns the int32 ids of raw `items`, in the same shape.
-
-        Padding gets `PADDING_ID`, an unknown item `OUT_OF_VOCABULARY_ID`.
-        """
+        """Returns the int32 ids of raw `items`, padding and unknown ones included."""
         positions = self.find(items)
         padding = items == "" if self.dtype == tf.string else items <= 0
         absent = tf.where(padding, PADDING_ID, OUT_OF_VOCABULARY_ID)
@@ -103,21 +86,20 @@ class _PositionsOf(tf.lookup.KeyValueTensorInitializer):
         )
 
 
-def checked_tokens(vocabulary: Vocabulary) -> np.ndarray:
-    """Returns the items as an array of int64 or, for strings, of objects."""
+def tokens_of(name: str, vocabulary: Vocabulary) -> np.ndarray:
+    """Returns the items of an argument as int64 or, for strings, as objects."""
     if not isinstance(vocabulary, Vocabulary):
         raise TypeError(
-            "vocabulary must be a tfrsb.data.Vocabulary, but it is a "
+            f"{name} must be a tfrsb.data.Vocabulary, but it is a "
             f"{type(vocabulary).__name__}."
         )
     tokens = vocabulary.tokens
     if isinstance(tokens[0], str):
         if "" in tokens:
-            raise ValueError('vocabulary must not hold "": it stands for padding.')
+            raise ValueError(f'{name} must not hold "", which stands for padding.')
         return tokens
     if min(tokens) < 0:
         raise ValueError(
-            f"vocabulary must not hold {min(tokens)}: negative numbers stand for "
-            "padding."
+            f"{name} must not hold {min(tokens)}: negative numbers stand for padding."
         )
     return tokens.astype(np.int64)

@@ -7,34 +7,42 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
+from tfrs_barlow._checks import text
+from tfrs_barlow._checksum import checksum
 from tfrs_barlow.serving import versions
 
 _FORMAT = 1
 _NAME = "assets.extra/manifest.json"
-"""Where SavedModels keep what is not TensorFlow's: every loader leaves it alone."""
+"""`assets.extra` is for files that are not TensorFlow's; every loader ignores it."""
 
 
 class CorruptExportError(ValueError):
-    """An export does not hold what was written: it is incomplete or was changed."""
+    """An export does not hold what was written: it is incomplete or was changed.
+
+    Examples:
+        >>> issubclass(tfrsb.serving.CorruptExportError, ValueError)
+        True
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a program wants to know of an export without loading it.
+    """What a program needs to know about an export without loading it.
 
     Attributes:
         dim: The width of an embedding.
         max_length: How many items of a history count.
-        default_k: How many items are recommended where a request does not say.
-        exclude_history: Whether those of the history are left out then.
+        default_k: How many items are recommended by default.
+        exclude_history: Whether those of the history are left out by default.
         item_type: `"string"` or `"int64"`.
         candidates: How many items can be recommended; None without candidates.
-        popularity: Whether it is known which of them are popular.
+        popularity: Whether the export knows how popular each of them is.
         index: `"exact"` or `"scann"`.
         recall: The share of the ten best items that an approximate index finds, for
-            histories of one item; None where the index is exact.
+            histories of one item; None if the index is exact.
     """
 
     dim: int
@@ -50,13 +58,7 @@ class Description:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What `verify` has found.
-
-    Attributes:
-        description: What the export is.
-        digest: Identifies the export by the contents of all its files. Who changes a
-            file and the checksums with it changes the digest.
-    """
+    """What `verify` returns: a `description` of the export, and its `digest`."""
 
     description: Description
     digest: str
@@ -64,10 +66,11 @@ class Manifest:
 
 def write(version: pathlib.Path, description: Description) -> None:
     """Writes the manifest of the finished `version` into it."""
+    names, _ = _entries(version)
     content = {
         "format": _FORMAT,
         "description": dataclasses.asdict(description),
-        "files": {name: _checksum(version / name) for name in _names(version)},
+        "files": {name: _checksum(version, name) for name in names},
     }
     path = version / _NAME
     path.parent.mkdir(exist_ok=True)
@@ -78,21 +81,25 @@ def verify(path: str | os.PathLike[str], *, digest: str | None = None) -> Manife
     """Checks that an export holds what was written, all of it and nothing else.
 
     Checksums find a truncated copy, a bad disk and a careless edit. They do not stop
-    somebody who changes the checksums too: for that, keep the digest in another place.
+    somebody who changes the checksums too: against that, keep the digest elsewhere.
 
     Args:
-        path: The folder of a version, or of several, of which the newest counts.
-        digest: What `verify` gave for this export before; None accepts any.
+        path: The folder of a version, or of several, of which the newest is checked.
+        digest: What this function returned for the export before; None accepts any.
 
     Returns:
-        What the export is, and its digest.
+        An object with two attributes. `description` has the attributes `dim`,
+        `max_length`, `default_k`, `exclude_history`, `item_type`, `candidates` (their
+        number), `popularity`, `index` and `recall`. `digest` is a string that
+        identifies the contents of all files.
 
     Raises:
+        TypeError: If `path` is not a path or `digest` is not a string.
         FileNotFoundError: If `path` holds no export.
-        CorruptExportError: If a file is missing, was changed or is not the export's,
-            or the digest is another one.
+        CorruptExportError: If a file is missing, was changed, does not belong to the
+            export or is a link, or if the digest is another one.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> version = tfrsb.serving.export(
         ...     lambda ids: tf.cast(ids, tf.float32),
@@ -107,15 +114,24 @@ def verify(path: str | os.PathLike[str], *, digest: str | None = None) -> Manife
         Traceback (most recent call last):
         ...
         tfrs_barlow.serving.manifest.CorruptExportError: .../1 is not as it was
-        exported: saved_model.pb has changed. Copy or export it anew.
+        exported: saved_model.pb has changed. Copy or export it again.
     """
+    return verified(path, digest)[1]
+
+
+def verified(
+    path: str | os.PathLike[str], digest: str | None = None
+) -> tuple[pathlib.Path, Manifest]:
+    """Returns the version that `path` names, and what `verify` says of it."""
+    if digest is not None:
+        text("digest", digest)
     version = versions.newest(path)
     raw, content = _read(version)
     faults = list(_faults(version, content["files"]))
     if faults:
         raise CorruptExportError(
             f"{version} is not as it was exported: {', '.join(faults)}. Copy or export "
-            "it anew."
+            "it again."
         )
     found = hashlib.sha256(raw).hexdigest()
     if digest not in (None, found):
@@ -123,7 +139,7 @@ def verify(path: str | os.PathLike[str], *, digest: str | None = None) -> Manife
             f"digest must be that of {version}, {found}, but it is {digest!r}: this is "
             "another export, or it was changed together with its checksums."
         )
-    return Manifest(Description(**content["description"]), found)
+    return version, Manifest(Description(**content["description"]), found)
 
 
 def _read(version: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
@@ -137,7 +153,7 @@ def _read(version: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
     try:
         content = json.loads(raw)
         written = content["format"]
-        if written == _FORMAT:  # Another one may describe more.
+        if written == _FORMAT:  # Another format may describe more.
             Description(**content["description"])
         content["files"].items()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -153,28 +169,31 @@ def _read(version: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
     return raw, content
 
 
-def _faults(version: pathlib.Path, expected: dict[str, Any]) -> Any:
-    """Yields what is wrong with the files, which are never sought outside."""
-    present = set(_names(version))
-    for name in sorted(present | set(expected)):
-        if name not in present:
+def _faults(version: pathlib.Path, expected: dict[str, Any]) -> Iterator[str]:
+    """Yields what is wrong with the files; opens none outside the version."""
+    names, special = _entries(version)
+    for name in sorted({*names, *special, *expected}):
+        if name in special:
+            yield f"{name} is a link or a special file"
+        elif name not in names:
             yield f"{name} is missing"
         elif name not in expected:
             yield f"{name} does not belong to it"
-        elif _checksum(version / name) != expected[name]:
+        elif _checksum(version, name) != expected[name]:
             yield f"{name} has changed"
 
 
-def _names(version: pathlib.Path) -> list[str]:
-    # A link to nothing is as good as missing.
-    files = [path for path in version.rglob("*") if path.is_file()]
-    names = [path.relative_to(version).as_posix() for path in files]
-    return sorted(name for name in names if name != _NAME)
+def _entries(version: pathlib.Path) -> tuple[list[str], set[str]]:
+    """Returns the names of all files, and of what no export holds, such as links."""
+    names, special = [], set()
+    for path in sorted(version.rglob("*")):  # Does not enter linked folders.
+        name = path.relative_to(version).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            special.add(name)
+        elif path.is_file() and name != _NAME:
+            names.append(name)
+    return names, special
 
 
-def _checksum(path: pathlib.Path) -> str:
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            sha256.update(chunk)
-    return f"sha256:{sha256.hexdigest()}"
+def _checksum(version: pathlib.Path, name: str) -> str:
+    return f"sha256:{checksum(version / name)}"

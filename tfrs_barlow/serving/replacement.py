@@ -15,12 +15,12 @@ import tensorflow as tf
 from tfrs_barlow.data import Vocabulary
 from tfrs_barlow.serving import manifest, versions
 from tfrs_barlow.serving.candidates import CandidateTable
-from tfrs_barlow.serving.items import checked_tokens
+from tfrs_barlow.serving.items import tokens_of
 from tfrs_barlow.serving.manifest import Description
 from tfrs_barlow.serving.scann import ScannIndex, recall
 
 _INDEX = "recommender/index"
-"""Where the index lies in the module that `export` saves."""
+"""The path of the index in the module that `export` saves."""
 
 
 def replace_candidates(
@@ -34,32 +34,33 @@ def replace_candidates(
 
     The tower and the graph stay what they are, byte for byte: nothing is trained or
     traced, and the program that built the tower is not needed. New items can be
-    recommended, found similar and excluded at once. In a history they count as unknown
-    until a tower is trained that knows them. Items that are left out are no longer
-    recommended, but still say something about the user in whose history they are.
+    recommended, excluded, and found as similar items at once. In a history they count
+    as unknown until a tower is trained on them. Removed items are no longer
+    recommended, but in a history they still say something about the user.
 
     Args:
-        path: The export, or the folder of its versions, of which the newest counts.
-        items: All items that can be recommended from now on, of the same type as
-            before, at least as many as the export's `default_k`.
-        candidates: Their embeddings, of shape [items, dim].
-        popularity: How popular each of them is, of shape [items]: wanted if the export
-            was given one, and only then.
+        path: The folder of a version, or of several, of which the newest is the source.
+        items: All items that can be recommended from now on. They have the type that
+            they had before, and there are at least as many as `default_k`.
+        candidates: `[items, dim]`, their embeddings.
+        popularity: `[items]`, how popular each of them is. Required if the export was
+            given one, and refused otherwise.
 
     Returns:
-        The folder of the new version, beside the one it was made from.
+        The folder of the new version, next to that of its source.
 
     Raises:
+        TypeError: If `items` are neither all integers nor all strings, or if
+            `candidates` or `popularity` are not numbers.
+        ValueError: If the export has no candidates; if `items` hold a duplicate or a
+            value that stands for padding, have another type than the export's, or are
+            too few; or if `candidates` or `popularity` are not finite, have another
+            shape, or do not go with the export.
         FileNotFoundError: If `path` holds no export.
         CorruptExportError: If the export is incomplete or was changed.
-        ImportError: If the export searches by ScaNN, which is not there.
-        TypeError: If `items` are neither all integers nor all strings.
-        ValueError: If the export has no candidates; if `items` hold a duplicate or
-            what stands for padding, are of another type than the export's, or too few;
-            or if `candidates` or `popularity` are not finite, are of another shape, or
-            are there when the export's are not.
+        ImportError: If the export searches with ScaNN, which is not installed.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> vocabulary = tfrsb.data.Vocabulary(["Alien", "Brazil"])
         >>> tower = tf.keras.layers.Embedding(vocabulary.size, 2)
@@ -77,18 +78,19 @@ def replace_candidates(
         >>> second.name
         '2'
         >>> model = tfrsb.serving.load(second)
-        >>> answer = model.recommend([["Brazil", "Dune"]], k=1)
-        >>> answer["ids"].numpy()
+        >>> response = model.recommend([["Brazil", "Dune"]], k=1)
+        >>> response["ids"].numpy()
         array([[b'Eraserhead']], dtype=object)
     """
-    # Resolved: the folder beside a link, or that of ".", is another one.
-    source = versions.newest(path).resolve()
-    about = manifest.verify(source).description
+    source, found = manifest.verified(path)
+    source, about = source.resolve(), found.description  # A link lies elsewhere.
     if about.candidates is None:
         raise ValueError(
             f"path must be an export with candidates, but {source} was exported "
             "without: tfrsb.serving.export(..., candidates=...)."
         )
+    if isinstance(items, str | bytes) or not isinstance(items, Vocabulary | Iterable):
+        raise TypeError(f"items must be several items, but they are {items!r}.")
     items = items if isinstance(items, Vocabulary) else Vocabulary(items)
     _check_fit(items, popularity, about)
     table = CandidateTable(items, candidates, popularity, about.dim)
@@ -99,12 +101,13 @@ def replace_candidates(
         values |= states
 
     def leave_out(folder: str, _: list[str]) -> set[str]:
-        # The fingerprint is that of the old variables; every loader does without.
+        # The fingerprint belongs to the old variables; no loader needs one.
         at_the_top = pathlib.Path(folder) == source
         return {"variables", "fingerprint.pb"} if at_the_top else set()
 
     def write(draft: pathlib.Path) -> None:
-        shutil.copytree(source, draft, ignore=leave_out)
+        # Never follows a link, not even one that was made after the check.
+        shutil.copytree(source, draft, ignore=leave_out, symlinks=True)
         _copy_variables(source, draft, values)
         manifest.write(draft, dataclasses.replace(about, candidates=len(items)))
 
@@ -114,16 +117,16 @@ def replace_candidates(
 def _check_fit(
     items: Vocabulary, popularity: npt.ArrayLike | None, about: Description
 ) -> None:
-    kind = "string" if checked_tokens(items).dtype == object else "int64"
+    kind = "string" if tokens_of("items", items).dtype == object else "int64"
     if kind != about.item_type:
         raise ValueError(
-            f"items must be of type {about.item_type}, as those of the export are, but "
-            f"they are of type {kind}."
+            f"items must have the type of the export's, {about.item_type}, but they "
+            f"are of type {kind}."
         )
     if len(items) < about.default_k:
         raise ValueError(
-            f"items must be at least {about.default_k}, which a request gets that "
-            f"names no k, but they are {len(items)}."
+            f"items must be at least {about.default_k}, the export's default_k, but "
+            f"there are {len(items)}."
         )
     if (popularity is not None) != about.popularity:
         raise ValueError(
@@ -135,7 +138,7 @@ def _check_fit(
 def _variables(table: CandidateTable) -> dict[str, tf.Tensor]:
     """Returns the variables of the index under their names in the checkpoint."""
     values: dict[str, Any] = {
-        "items/tokens": checked_tokens(table.items),
+        "items/tokens": tokens_of("items", table.items),
         "blocks": table.blocks,
         "inverse_norms": table.inverse_norms,
     }
@@ -147,7 +150,7 @@ def _variables(table: CandidateTable) -> dict[str, tf.Tensor]:
 def _scann(
     source: pathlib.Path, table: CandidateTable, about: Description
 ) -> tuple[Description, dict[str, tf.Tensor]]:
-    """Returns the variables of a new ScaNN index, and what is known of it."""
+    """Returns the description and the variables of a new ScaNN index."""
     index = ScannIndex(table)
     model = tf.saved_model.load(str(source))
     about = dataclasses.replace(about, recall=recall(index, model.embed))

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfrs_barlow.ids import PADDING_ID
 from tfrs_barlow.serving.items import ItemTable
+
+
+class RequestOptions(NamedTuple):
+    """What a request may say in addition to its histories.
+
+    Attributes:
+        k: `[]`, `[1]` or `[batch]`, how many items to return.
+        excluded: `[batch or 1, any]`, raw items to leave out.
+        exclude_history: Booleans of the shapes of `k`: whether to leave out the items
+            of the history, too.
+    """
+
+    k: tf.Tensor
+    excluded: tf.Tensor
+    exclude_history: tf.Tensor
+
+
+def most_recent(ids: tf.Tensor, max_length: int) -> tf.Tensor:
+    """Returns the last `max_length` items of each row, padded on the right.
+
+    The result is `[batch, max_length]` whatever else is in the batch, so the embedding
+    of a history never depends on the others, even if the tower's depends on padding.
+    """
+    items = tf.ragged.boolean_mask(ids, ids != PADDING_ID)[:, -max_length:]
+    return items.to_tensor(PADDING_ID, shape=[None, max_length])
 
 
 def from_ragged(
     values: tf.Tensor, row_lengths: tf.Tensor, items: ItemTable
 ) -> tf.Tensor:
-    """Returns ragged histories as dense rows, padded on the right.
-
-    Args:
-        values: The items of all histories, one after the other: of shape [items].
-        row_lengths: int64 of shape [batch], how many of them each history has.
-        items: Says what stands for padding.
-
-    Returns:
-        Raw items of shape [batch, longest].
+    """Returns ragged histories as dense rows `[batch, longest]`, padded on the right.
 
     Raises:
         tf.errors.InvalidArgumentError: If `row_lengths` hold a negative number, or do
             not add up to the number of `values`.
-
-    Example:
-        >>> items = ItemTable(tfrsb.data.Vocabulary(["a", "b"]))
-        >>> from_ragged(tf.constant(["a", "b", "b"]), tf.constant([1, 0, 2]), items)
-        <tf.Tensor: shape=(3, 2), dtype=string, numpy=
-        array([[b'a', b''],
-               [b'', b''],
-               [b'b', b'b']], dtype=object)>
     """
     total = tf.reduce_sum(tf.cast(row_lengths, tf.int64))
     fits = tf.debugging.Assert(
@@ -51,52 +61,18 @@ def from_ragged(
     return ragged.to_tensor(items.blank)
 
 
-@dataclasses.dataclass(frozen=True)
-class Wish:
-    """What a request says beside the histories, one value a row or one for all.
-
-    Attributes:
-        k: Integers, how many items are wanted.
-        excluded: Raw items of shape [batch or 1, any] that are not.
-        exclude_history: Booleans, whether the items of the history are not either.
-    """
-
-    k: tf.Tensor
-    excluded: tf.Tensor
-    exclude_history: tf.Tensor
-
-
 def from_examples(
-    examples: tf.Tensor, items: ItemTable, defaults: Wish
-) -> tuple[tf.Tensor, Wish]:
-    """Returns the histories in serialized `tf.train.Example`s, and the wishes.
+    examples: tf.Tensor, items: ItemTable, defaults: RequestOptions
+) -> tuple[tf.Tensor, RequestOptions]:
+    """Returns the histories and options in `[batch]` serialized `tf.train.Example`s.
 
-    The features are named as the inputs of the signature `recommend` are, and all of
-    them may be missing: `history` and `excluded` are lists of items, `k` one integer,
-    `exclude_history` 0 or 1.
-
-    Args:
-        examples: Strings of shape [batch].
-        items: Says of which type the items are.
-        defaults: What holds where a feature is missing.
+    The features have the names of the inputs of the signature `recommend`, and each may
+    be missing: `history` and `excluded` are lists of items, `k` is one integer,
+    `exclude_history` is 0 or 1.
 
     Raises:
-        tf.errors.InvalidArgumentError: If a string is no `tf.train.Example`, or a
+        tf.errors.InvalidArgumentError: If a string is not a `tf.train.Example`, or a
             feature in it has another type.
-
-    Example:
-        >>> example = tf.train.Example()
-        >>> example.features.feature["history"].bytes_list.value.extend([b"a", b"b"])
-        >>> history, wish = from_examples(
-        ...     tf.constant([example.SerializeToString(), b""]),
-        ...     ItemTable(tfrsb.data.Vocabulary(["a", "b"])),
-        ...     Wish(tf.constant(7), tf.constant([[""]]), tf.constant(True)),
-        ... )
-        >>> history.numpy()
-        array([[b'a', b'b'],
-               [b'', b'']], dtype=object)
-        >>> wish.k.numpy(), wish.exclude_history.numpy()
-        (array([7, 7]), array([ True,  True]))
     """
     several = tf.io.RaggedFeature(items.dtype, row_splits_dtype=tf.int64)
     features = tf.io.parse_example(
@@ -110,9 +86,9 @@ def from_examples(
             ),
         },
     )
-    wish = Wish(
+    options = RequestOptions(
         k=features["k"],
         excluded=features["excluded"].to_tensor(items.blank),
         exclude_history=features["exclude_history"] != 0,
     )
-    return features["history"].to_tensor(items.blank), wish
+    return features["history"].to_tensor(items.blank), options

@@ -14,18 +14,14 @@ from tfrs_barlow.serving.index import ExactIndex
 from tfrs_barlow.serving.top_k import top_k
 
 _FEW = 10_000
-"""Up to how many candidates ScaNN scores all: a tree gains nothing there."""
+"""Up to this many candidates, ScaNN scores them all: a tree gains nothing."""
 
 _RECALL_QUERIES = 1000
 _RECALL_K = 10
 
 
 def scann_ops() -> Any:
-    """Returns the operations of ScaNN, which loads them into TensorFlow.
-
-    Raises:
-        ImportError: If ScaNN is not installed or does not fit TensorFlow.
-    """
+    """Returns the operations of ScaNN, after loading them into TensorFlow."""
     install = (
         "Every release of ScaNN fits one TensorFlow, so pip install "
         "'tfrs-barlow[scann]' installs both; this is TensorFlow "
@@ -45,7 +41,6 @@ class ScannIndex(ExactIndex):
     """Recommends what ScaNN finds; similar and popular items stay exact."""
 
     def __init__(self, table: CandidateTable) -> None:
-        """Initializes the index and trains its tree."""
         super().__init__(table)
         self.state = scann_state(table)
 
@@ -56,9 +51,9 @@ class ScannIndex(ExactIndex):
         excluded: tf.Tensor,
         cold_start: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns about the items with the largest inner products: see `ExactIndex`."""
+        """Returns nearly the items that `ExactIndex` would return."""
         hidden = self.items.find(excluded)
-        # As many more as may have to be left out.
+        # Enough of them, even if all the hidden ones are found and left out.
         width = tf.cast(tf.reduce_max(tf.pad(tf.reshape(k, [-1]), [[0, 1]])), tf.int32)
         width = tf.clip_by_value(width + tf.shape(hidden)[1], 1, self.items.size)
         positions, scores = self._search(queries, width)
@@ -77,9 +72,9 @@ class ScannIndex(ExactIndex):
         """Returns the positions and scores that ScaNN finds, `[batch, width]`."""
         searcher = scann_ops().searcher_from_module(self.state)
         found, products = searcher.search_batched(
-            queries, width, pre_reorder_num_neighbors=_reordered(width)
+            queries, width, pre_reorder_num_neighbors=tf.maximum(4 * width, 100)
         )
-        # Where ScaNN finds too few it fills up with NaN.
+        # ScaNN fills up with NaN where it finds too few.
         lost = tf.math.is_nan(products)
         return found, tf.where(lost, -float("inf"), products)
 
@@ -100,20 +95,16 @@ class ScannIndex(ExactIndex):
 def _best_left(
     positions: tf.Tensor, scores: tf.Tensor, k: tf.Tensor, hidden: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the best of some candidates, as `top_k` does of all.
+    """Returns the `k` best of the candidates at `positions`, as `top_k` does of all.
 
-    Args:
-        positions: `[batch, width]`, int32, where the candidates are.
-        scores: `[batch, width]`, their scores, -inf where there is none.
-        k: As of `top_k`.
-        hidden: `[batch, any]`, int32, positions to leave out of a row's result; or
-            `[1, any]`, the same for all rows.
+    `scores` are -inf where there is no candidate. The positions in `hidden`, `[batch or
+    1, any]`, are left out.
     """
     is_hidden = tf.reduce_any(
         positions[:, :, tf.newaxis] == hidden[:, tf.newaxis, :], axis=2
     )
     scores = tf.where(is_hidden, -float("inf"), scores)
-    # By parts: of what ScaNN finds not even the rank is known.
+    # `tf.shape`, since not even the rank of what ScaNN finds is known statically.
     batch, width = tf.shape(scores)[0], tf.shape(scores)[1]
     columns, scores = top_k(
         lambda start, stop: scores[:, start:stop], width, width, batch, k, hidden[:, :0]
@@ -124,12 +115,12 @@ def _best_left(
 
 def scann_state(table: CandidateTable) -> tf.Module:
     """Returns what ScaNN needs to search the candidates, as variables."""
-    embeddings = np.asarray(table.embeddings)
+    embeddings = table.embeddings
     builder = scann_ops().builder(embeddings, _RECALL_K, "dot_product")
     if len(embeddings) <= _FEW:
         builder = builder.score_brute_force()
     else:
-        # The square root of their number is what the authors of ScaNN advise.
+        # The authors of ScaNN advise the square root of the number of candidates.
         leaves = int(len(embeddings) ** 0.5)
         builder = builder.tree(leaves, max(leaves // 10, 1))
         builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
@@ -137,7 +128,7 @@ def scann_state(table: CandidateTable) -> tf.Module:
     state = builder.build().serialize_to_module()
     for name, value in list(vars(state).items()):
         if isinstance(value, tf.Variable):
-            # Of no fixed shape, so that others can be put in its place.
+            # Without a fixed shape, so that other candidates can replace these.
             flexible = tf.Variable(value, trainable=False, shape=tf.TensorShape(None))
             setattr(state, name, flexible)
     return state
@@ -148,10 +139,8 @@ def recall(
 ) -> float:
     """Returns the share of the ten best items that the index finds.
 
-    Args:
-        index: The index.
-        embed: From raw histories to embeddings. Those of single items are asked for,
-            of a thousand items evenly spread.
+    `embed` gives the embeddings of raw histories. The queries are histories of one item
+    each, of at most a thousand items evenly spread.
     """
     count = int(index.items.size)
     places = np.unique(np.linspace(0, count - 1, _RECALL_QUERIES).astype(np.int32))
@@ -167,7 +156,3 @@ def recall(
     exact, _ = ExactIndex.recommend(index, *request)
     hits = tf.reduce_any(found[:, :, tf.newaxis] == exact[:, tf.newaxis, :], axis=2)
     return float(tf.reduce_mean(tf.cast(hits, tf.float32)))
-
-
-def _reordered(width: tf.Tensor) -> tf.Tensor:
-    return tf.maximum(4 * width, 100)

@@ -1,4 +1,4 @@
-"""The signatures of an export: every form of request, and the functions behind."""
+"""The signatures of an export, one for each form of request."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.serving.answers import Answer, Embedder, Recommender
 from tfrs_barlow.serving.items import ItemTable
-from tfrs_barlow.serving.requests import Wish, from_examples, from_ragged
+from tfrs_barlow.serving.requests import RequestOptions, from_examples, from_ragged
+from tfrs_barlow.serving.responses import Embedder, Recommender, Response
 
 Signatures = dict[str, Any]
 """From the name of a signature to its `tf.function`."""
@@ -17,36 +17,27 @@ _EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 
 
 def embed_signatures(embedder: Embedder) -> Signatures:
-    """Returns the signatures of an export without candidates.
-
-    Example:
-        >>> embedder = Embedder(
-        ...     lambda ids: tf.cast(ids, tf.float32), tfrsb.data.Vocabulary(["a"]), 2
-        ... )
-        >>> sorted(embed_signatures(embedder))
-        ['embed', 'embed_examples', 'embed_ragged', 'serving_default']
-    """
+    """Returns the signatures of an export without candidates."""
     items = embedder.items
 
     # Every form calls this one, so that the tower is traced and stored once.
     @tf.function(input_signature=[_history(items)])
-    def answer(history: tf.Tensor) -> Answer:
+    def respond(history: tf.Tensor) -> Response:
         return embedder.embed(history)
 
     @tf.function(input_signature=[_history(items)])
-    def embed(history: tf.Tensor) -> Answer:
-        return answer(_dense(history))
+    def embed(history: tf.Tensor) -> Response:
+        return respond(_dense(history))
 
     @tf.function(input_signature=_ragged_history(items))
-    def embed_ragged(values: tf.Tensor, row_lengths: tf.Tensor) -> Answer:
-        return answer(from_ragged(values, row_lengths, items))
+    def embed_ragged(values: tf.Tensor, row_lengths: tf.Tensor) -> Response:
+        return respond(from_ragged(values, row_lengths, items))
 
-    # Of an example only the history counts here, whatever else it may wish.
-    nothing = Wish(tf.constant(1), tf.fill([1, 1], items.blank), tf.constant(False))
+    unused = _options(items, k=1, exclude_history=False)
 
     @tf.function(input_signature=[_EXAMPLES])
-    def embed_examples(examples: tf.Tensor) -> Answer:
-        return answer(from_examples(examples, items, nothing)[0])
+    def embed_examples(examples: tf.Tensor) -> Response:
+        return respond(from_examples(examples, items, unused)[0])
 
     return {
         "embed": embed,
@@ -59,95 +50,88 @@ def embed_signatures(embedder: Embedder) -> Signatures:
 def recommend_signatures(
     recommender: Recommender, *, default_k: int, exclude_history: bool
 ) -> Signatures:
-    """Returns the signatures that an export with candidates has beside those.
-
-    Args:
-        recommender: What answers.
-        default_k: The `k` of a request that names none.
-        exclude_history: The same for `exclude_history`.
-    """
-    items = recommender.embedder.items
-    # Only tensors become the defaults of a signature.
-    usual = Wish(
-        k=tf.constant(default_k, tf.int32),
-        excluded=tf.fill([1, 1], items.blank),
-        exclude_history=tf.constant(exclude_history),
-    )
-    return {
-        **_recommend(recommender, items, usual),
-        **_similar_items(recommender, items, usual.k),
-    }
-
-
-def _recommend(recommender: Recommender, items: ItemTable, usual: Wish) -> Signatures:
-    wish_specs = [
-        _k_spec(),
-        tf.TensorSpec([None, None], items.dtype, name="excluded"),
+    """Returns the signatures that an export with candidates has in addition."""
+    table = recommender.embedder.items
+    defaults = _options(table, default_k, exclude_history)
+    # `k` and `exclude_history` have any rank: one number, or one for each row, which a
+    # server that batches needs.
+    k_spec = tf.TensorSpec(None, tf.int32, name="k")
+    other_specs = [
+        tf.TensorSpec([None, None], table.dtype, name="excluded"),
         tf.TensorSpec(None, tf.bool, name="exclude_history"),
     ]
-
     k_of_examples = tf.TensorSpec(None, tf.int64, name="k")
 
-    @tf.function(input_signature=[_history(items), k_of_examples, *wish_specs[1:]])
-    def answer_graph(
+    @tf.function(input_signature=[_history(table), k_of_examples, *other_specs])
+    def respond_graph(
         history: tf.Tensor,
         k: tf.Tensor,
         excluded: tf.Tensor,
         exclude_history: tf.Tensor,
-    ) -> Answer:
-        return recommender.recommend(history, Wish(k, excluded, exclude_history))
+    ) -> Response:
+        options = RequestOptions(k, excluded, exclude_history)
+        return recommender.recommend(history, options)
 
-    def answer(history: tf.Tensor, wish: Wish) -> Answer:
-        k = tf.cast(wish.k, tf.int64)
-        return answer_graph(history, k, wish.excluded, wish.exclude_history)
+    def respond(
+        history: tf.Tensor,
+        k: tf.Tensor,
+        excluded: tf.Tensor,
+        exclude_history: tf.Tensor,
+    ) -> Response:
+        k = tf.cast(k, tf.int64)
+        return respond_graph(history, k, _dense(excluded), exclude_history)
 
-    @tf.function(input_signature=[_history(items), *wish_specs])
+    @tf.function(input_signature=[_history(table), k_spec, *other_specs])
     def recommend(
         history: tf.Tensor,
-        k: tf.Tensor = usual.k,
-        excluded: tf.Tensor = usual.excluded,
-        exclude_history: tf.Tensor = usual.exclude_history,
-    ) -> Answer:
-        wish = Wish(k, _dense(excluded), exclude_history)
-        return answer(_dense(history), wish)
+        k: tf.Tensor = defaults.k,
+        excluded: tf.Tensor = defaults.excluded,
+        exclude_history: tf.Tensor = defaults.exclude_history,
+    ) -> Response:
+        return respond(_dense(history), k, excluded, exclude_history)
 
-    @tf.function(input_signature=[*_ragged_history(items), *wish_specs])
+    @tf.function(input_signature=[*_ragged_history(table), k_spec, *other_specs])
     def recommend_ragged(
         values: tf.Tensor,
         row_lengths: tf.Tensor,
-        k: tf.Tensor = usual.k,
-        excluded: tf.Tensor = usual.excluded,
-        exclude_history: tf.Tensor = usual.exclude_history,
-    ) -> Answer:
-        wish = Wish(k, _dense(excluded), exclude_history)
-        return answer(from_ragged(values, row_lengths, items), wish)
+        k: tf.Tensor = defaults.k,
+        excluded: tf.Tensor = defaults.excluded,
+        exclude_history: tf.Tensor = defaults.exclude_history,
+    ) -> Response:
+        history = from_ragged(values, row_lengths, table)
+        return respond(history, k, excluded, exclude_history)
 
     @tf.function(input_signature=[_EXAMPLES])
-    def recommend_examples(examples: tf.Tensor) -> Answer:
-        return answer(*from_examples(examples, items, usual))
+    def recommend_examples(examples: tf.Tensor) -> Response:
+        history, options = from_examples(examples, table, defaults)
+        return respond(history, *options)
 
-    @tf.function(input_signature=[_history(items)])
-    def serving_default(history: tf.Tensor) -> Answer:
-        return answer(_dense(history), usual)
+    @tf.function(input_signature=[_history(table)])
+    def serving_default(history: tf.Tensor) -> Response:
+        return respond(_dense(history), *defaults)
+
+    item_spec = tf.TensorSpec([None], table.dtype, name="items")
+
+    @tf.function(input_signature=[item_spec, k_spec])
+    def similar_items(items: tf.Tensor, k: tf.Tensor = defaults.k) -> Response:
+        return recommender.similar_items(tf.ensure_shape(items, [None]), k)
 
     return {
         "recommend": recommend,
         "recommend_ragged": recommend_ragged,
         "recommend_examples": recommend_examples,
         "serving_default": serving_default,
+        "similar_items": similar_items,
     }
 
 
-def _similar_items(
-    recommender: Recommender, table: ItemTable, default_k: tf.Tensor
-) -> Signatures:
-    item_spec = tf.TensorSpec([None], table.dtype, name="items")
-
-    @tf.function(input_signature=[item_spec, _k_spec()])
-    def similar_items(items: tf.Tensor, k: tf.Tensor = default_k) -> Answer:
-        return recommender.similar_items(tf.ensure_shape(items, [None]), k)
-
-    return {"similar_items": similar_items}
+def _options(items: ItemTable, k: int, exclude_history: bool) -> RequestOptions:
+    # Only tensors become the defaults of a signature.
+    return RequestOptions(
+        k=tf.constant(k, tf.int32),
+        excluded=tf.fill([1, 1], items.blank),
+        exclude_history=tf.constant(exclude_history),
+    )
 
 
 def _history(items: ItemTable) -> tf.TensorSpec:
@@ -161,11 +145,6 @@ def _ragged_history(items: ItemTable) -> list[tf.TensorSpec]:
     ]
 
 
-def _k_spec() -> tf.TensorSpec:
-    # Of any rank: a number, or one for each row, as a server that batches needs it.
-    return tf.TensorSpec(None, tf.int32, name="k")
-
-
 def _dense(rows: tf.Tensor) -> tf.Tensor:
-    # A session feeds what it is given, whatever the signature says of the shape.
+    # A session feeds whatever it is given, even if the signature has another shape.
     return tf.ensure_shape(rows, [None, None])

@@ -1,4 +1,4 @@
-"""The files that TensorFlow Serving reads beside a SavedModel."""
+"""The files that TensorFlow Serving reads in addition to a SavedModel."""
 
 from __future__ import annotations
 
@@ -31,24 +31,22 @@ max_batch_size {{ value: 64 }}
 batch_timeout_micros {{ value: 1000 }}
 max_enqueued_batches {{ value: 100 }}
 num_batch_threads {{ value: 4 }}
-# Requests that are joined must be equally wide, else they fail. TensorFlow Serving
-# would widen them for you if this were true, but with the first value of the request,
-# which makes the oldest item of a history its latest. So pad histories to one length,
-# or send tf.Examples (recommend_examples), which are of any length.
+# Requests that are joined must have equal widths, or they fail. If this were true,
+# TensorFlow Serving would widen them, but with the first value of the request: the
+# oldest item of a history would become its latest. So pad histories to one length, or
+# send tf.Examples (recommend_examples), which may have any length.
 pad_variable_length_inputs: false
 """
 
 
 def write_configuration(folder: pathlib.Path) -> None:
-    """Writes `models.config` and `batching_parameters.txt`, unless they are there.
+    """Writes `models.config` and `batching_parameters.txt`, unless they exist.
 
-    They are for the user to edit, so that a later export leaves them alone.
-
-    Args:
-        folder: Where the versions lie. Its name is the name of the model.
+    The user may edit them, so a later export leaves them alone. The name of the model
+    is that of `folder`, which holds its versions.
     """
     name = folder.resolve().name
-    # A string of JSON is one of a text-format protocol buffer too.
+    # A JSON string is also a string of a text-format protocol buffer.
     quoted = {
         "quoted_name": json.dumps(name, ensure_ascii=False),
         "quoted_path": json.dumps(f"/models/{name}", ensure_ascii=False),
@@ -67,14 +65,8 @@ def write_warmup_requests(
 ) -> None:
     """Writes a request for each signature, which the server sends to itself first.
 
-    So the first user does not wait for the graph to be optimized. There are none for
-    the ragged signatures: a server that joins requests refuses those, and it would
-    not start if its own request failed.
-
-    Args:
-        version: The folder of the SavedModel.
-        vocabulary: Where the item of the histories comes from.
-        about: Which signatures there are.
+    So the first user does not wait for the graph to be optimized. The ragged signatures
+    get none: a server that batches cannot answer them.
     """
     item = vocabulary.tokens[0]
     dtype = tf.as_dtype(about.item_type)
@@ -88,15 +80,15 @@ def write_warmup_requests(
     if about.candidates is not None:
         k = tf.constant([about.default_k], tf.int32)
         seen = tf.constant([about.exclude_history])
-        wish = {"k": k, "excluded": history, "exclude_history": seen}
+        options = {"k": k, "excluded": history, "exclude_history": seen}
         requests += [
-            ("recommend", {"history": history, **wish}),
+            ("recommend", {"history": history, **options}),
             ("recommend_examples", {"examples": example}),
             ("similar_items", {"items": tf.constant([item], dtype), "k": k}),
         ]
-    path = version / "assets.extra" / "tf_serving_warmup_requests"
-    path.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
+    folder = version / "assets.extra"
+    folder.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(f"{folder}/tf_serving_warmup_requests") as writer:
         for signature, inputs in requests:
             writer.write(_prediction_log(signature, inputs))
 
@@ -114,8 +106,8 @@ def _example(item: str | int) -> bytes:
 def _prediction_log(signature: str, inputs: Mapping[str, tf.Tensor]) -> bytes:
     """Returns a serialized `tensorflow.serving.PredictionLog` of a request.
 
-    Its messages are in the package tensorflow-serving-api, which nothing else here
-    needs. Four of their fields are wanted, so these are written without it.
+    Written by hand, since it has four fields, and tensorflow-serving-api is not needed
+    for anything else here.
     """
     request = _field(1, _field(3, signature.encode()))  # model_spec.signature_name
     for name, value in inputs.items():
@@ -126,7 +118,7 @@ def _prediction_log(signature: str, inputs: Mapping[str, tf.Tensor]) -> bytes:
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    """Returns a field of a protocol buffer that holds bytes, a string or a message."""
+    """Returns a field of a protocol buffer that holds bytes."""
     return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrs_barlow.serving.items import NOWHERE
 
 Score = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""From the first position and that after the last to scores [batch, positions]."""
+"""From the first position and the one after the last to scores `[batch, positions]`."""
 
 _EXCLUDED = -float("inf")
 
@@ -24,40 +24,26 @@ def top_k(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the positions of the `k` best candidates of every row, and their scores.
 
-    All candidates are scored, but only a block of them at a time, so that the memory
-    which that takes does not depend on how many there are.
+    All candidates are scored, but only a block of them at a time, so the memory needed
+    does not depend on their number.
 
     Args:
         score: Computes float32 scores for a block of positions.
         size: How many candidates there are, an int32 scalar.
         block: How many of them are scored at a time, an int32 scalar.
         batch: How many rows there are, an int32 scalar.
-        k: How many candidates are wanted, from 1 to `size`: an integer for all rows,
-            of shape [] or [1], or one for each, of shape [batch].
-        excluded: Positions of shape [batch, any] to leave out of the row's result.
-            `NOWHERE` is ignored.
+        k: How many candidates to return, from 1 to `size`: an integer for all rows, of
+            shape `[]` or `[1]`, or one for each, `[batch]`.
+        excluded: `[batch, any]`, positions to leave out of the row's result. `NOWHERE`
+            is ignored.
 
     Returns:
-        Positions (int32) and scores of shape [batch, largest k], best first; of equal
-        scores the lower position comes first. Past the row's own `k`, and where fewer
-        candidates are left, stand `NOWHERE` and the score -inf.
+        Positions (int32) and scores, both `[batch, largest k]`, best first; of equal
+        scores the lower position comes first. Entries past the row's own `k`, and
+        those for which no candidate is left, are `NOWHERE` with the score -inf.
 
     Raises:
         tf.errors.InvalidArgumentError: If `k` is out of range or has another shape.
-
-    Example:
-        >>> scores = tf.constant([[1.0, 3.0, 2.0], [9.0, 8.0, 7.0]])
-        >>> positions, _ = top_k(
-        ...     lambda start, stop: scores[:, start:stop],
-        ...     size=tf.constant(3),
-        ...     block=tf.constant(2),
-        ...     batch=tf.constant(2),
-        ...     k=tf.constant([2, 1]),
-        ...     excluded=tf.constant([[-1], [0]]),
-        ... )
-        >>> positions.numpy()
-        array([[ 1,  2],
-               [ 1, -1]], dtype=int32)
     """
     k = _checked(k, size, batch)
     width = tf.reduce_max(tf.pad(k, [[0, 1]]))  # 0 for no rows.
@@ -68,7 +54,7 @@ def top_k(
         stop = tf.minimum(start + block, size)
         block_scores = _exclude(score(start, stop), excluded - start)
         best, columns = tf.math.top_k(block_scores, tf.minimum(width, stop - start))
-        # What was found before stands first, so that it wins where scores are equal.
+        # What was found before comes first, so it wins where scores are equal.
         scores, winners = tf.math.top_k(
             tf.concat([scores, best], axis=1),
             tf.minimum(width, tf.shape(scores)[1] + tf.shape(best)[1]),
@@ -90,17 +76,12 @@ def top_k(
 
 
 def _checked(k: tf.Tensor, size: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-    """Returns `k` as int32 of shape [1] or [batch]."""
+    """Returns `k` as int32 `[1]` or `[batch]`."""
     rows = tf.reshape(k, [-1])
-    shape = tf.shape(k)
+    expected = ["k must be one number, or one for each of", batch, "rows; its shape is"]
     shape_fits = tf.debugging.Assert(
         (tf.rank(k) <= 1) & ((tf.size(k) == 1) | (tf.size(k) == batch)),
-        [
-            "k must be one number, or one for each of",
-            batch,
-            "rows; its shape is",
-            shape,
-        ],
+        [*expected, tf.shape(k)],
     )
     in_range = tf.debugging.Assert(
         tf.reduce_all((rows >= 1) & (rows <= tf.cast(size, rows.dtype))),

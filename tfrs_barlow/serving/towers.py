@@ -1,4 +1,4 @@
-"""Towers as an export needs them: in inference mode, and checked."""
+"""Towers as an export needs them: checked, and in inference mode."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow.data import (
-    FIRST_ITEM_ID,
-    OUT_OF_VOCABULARY_ID,
-    PADDING_ID,
-    Vocabulary,
-)
+from tfrs_barlow.data import Vocabulary
+from tfrs_barlow.ids import FIRST_ITEM_ID, OUT_OF_VOCABULARY_ID, PADDING_ID
 
 Tower = Callable[..., tf.Tensor]
 """A Keras layer or model, a `tf.Module` or a function: ids in, embeddings out."""
@@ -33,11 +30,11 @@ def inference(tower: Tower) -> Inference:
     return lambda ids: tower(ids)
 
 
-def checked_dim(infer: Inference, max_length: int) -> int:
+def embedding_dim(infer: Inference, max_length: int) -> int:
     """Returns the dimension of the tower's embeddings, after checking a few of them.
 
-    It is also the call that builds a tower which has never been called: a function
-    that is being traced for export may not make variables.
+    This call also builds a tower that has never been called: a function that is traced
+    for export may not create variables.
     """
     padding = [PADDING_ID] * max_length
     firsts = {
@@ -55,16 +52,12 @@ def checked_dim(infer: Inference, max_length: int) -> int:
             f"shape {ids.shape} it returned {returned}."
         )
     for history, embedding in zip(firsts, embeddings, strict=True):
-        if not _is_finite(tf.cast(embedding, tf.float32)):
+        if not np.isfinite(tf.cast(embedding, tf.float32)).all():
             raise ValueError(
                 f"query_tower must return finite embeddings, but for {history} history "
                 "it returned NaN or infinity. Does it divide by the number of items?"
             )
     return int(embeddings.shape[1])
-
-
-def _is_finite(values: tf.Tensor) -> bool:
-    return bool(tf.reduce_all(tf.math.is_finite(values)))
 
 
 def refuse_python(embed: Any) -> None:
@@ -77,7 +70,7 @@ def refuse_python(embed: Any) -> None:
     if python:
         raise ValueError(
             "query_tower must consist of TensorFlow operations, but it calls Python "
-            f"({', '.join(sorted(python))}), which no server can. Does it use "
+            f"({', '.join(sorted(python))}), which no server can do. Does it use "
             "tf.py_function or tf.numpy_function?"
         )
 
@@ -101,7 +94,7 @@ def state(tower: Tower, embed: Any) -> list[Any]:
 def candidate_embeddings(
     candidates: npt.ArrayLike | tf.Tensor | Tower, vocabulary: Vocabulary
 ) -> npt.ArrayLike | tf.Tensor:
-    """Returns the embeddings of all items: what a tower makes of them, or as given."""
+    """Returns the embeddings of all items, from a tower or as given."""
     if not callable(candidates):
         return candidates
     infer = inference(candidates)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import Any, Literal
+from typing import Literal
 
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow._checks import whole
+from tfrs_barlow._checks import boolean, integer, one_of
 from tfrs_barlow.data import Vocabulary
 from tfrs_barlow.serving import manifest, versions
-from tfrs_barlow.serving.answers import Embedder, Recommender
 from tfrs_barlow.serving.candidates import CandidateTable
 from tfrs_barlow.serving.index import ExactIndex
-from tfrs_barlow.serving.items import checked_tokens
+from tfrs_barlow.serving.items import tokens_of
 from tfrs_barlow.serving.manifest import Description
+from tfrs_barlow.serving.responses import Embedder, Recommender
 from tfrs_barlow.serving.scann import ScannIndex, recall
 from tfrs_barlow.serving.signatures import embed_signatures, recommend_signatures
 from tfrs_barlow.serving.tf_serving import write_configuration, write_warmup_requests
 from tfrs_barlow.serving.towers import (
     Tower,
     candidate_embeddings,
-    checked_dim,
+    embedding_dim,
     inference,
     refuse_python,
     state,
@@ -46,82 +46,81 @@ def export(
 ) -> pathlib.Path:
     """Writes a new version of a SavedModel that needs nothing but TensorFlow.
 
-    It takes items as users know them: a `history` of strings or int64 integers, by the
-    type of the vocabulary, of shape [batch, any length] and with the oldest item first.
-    `""`, every negative integer, and 0 unless it is an item, are padding and may stand
-    anywhere. The last `max_length` items count, unknown ones included. The signatures:
+    The model takes histories `[batch, any length]` of items as users know them, the
+    oldest first: strings or int64 integers, by the type of the vocabulary. `""`, every
+    negative integer, and 0 unless it is an item, are padding and may stand anywhere.
+    The last `max_length` items count, unknown ones included. The signatures:
 
-    - `embed(history)` -> `embedding` [batch, dim] float32.
-    - `recommend(history, k, excluded, exclude_history)` -> `ids` [batch, k], items as
-      users know them, and `scores` [batch, k] float32: the items with the largest
-      inner products, best first, of equal ones the first in the vocabulary. Those in
-      the row of `excluded` [batch or 1, any] are left out, and those in the whole
-      history if `exclude_history`. Where fewer than `k` items are left the row ends
-      in `""` or -1 with the score -inf.
-    - `similar_items(items, k)` -> `ids` and `scores` [batch, k]: the candidates whose
-      embeddings have the largest cosine with those of `items` [batch].
-    - `serving_default(history)` is `recommend` with the defaults, or `embed` where
-      there are no candidates.
+    - `embed(history)` returns `embedding`, `[batch, dim]` float32.
+    - `recommend(history, k, excluded, exclude_history)` returns the items with the
+      largest inner products, best first: `ids`, `[batch, k]`, as users know them, and
+      `scores`, `[batch, k]` float32. Of equal items the first in the vocabulary comes
+      first. It leaves out the items in the row of `excluded`, `[batch or 1, any]`, and
+      those of the whole history if `exclude_history`. If fewer than `k` items are left,
+      the row ends in `""` or -1 with the score -inf.
+    - `similar_items(items, k)` returns `ids` and `scores`, `[batch, k]`: the candidates
+      with the largest cosine to each of `items`, `[batch]`.
+    - `serving_default(history)` is `recommend` with the defaults, or `embed` if there
+      are no candidates.
+    - `embed_ragged` and `recommend_ragged` take the histories as `values`, `[items]`,
+      and `row_lengths`, `[batch]` int64.
+    - `embed_examples` and `recommend_examples` take `examples`, `[batch]`: serialized
+      `tf.train.Example`s with the features `history`, `k`, `excluded` and
+      `exclude_history`, each of which may be missing.
 
     `k` (int32, from 1 to the number of items) and `exclude_history` (bool) are one
-    value for the batch or one for each row, of shape [batch]. Rows are as long as the
-    largest `k`, and padded past their own.
+    value for the batch or one for each row, `[batch]`. Rows are as wide as the largest
+    `k`, and padded past their own.
 
-    Every answer has `cold_start` [batch] bool, true where none of the items that count
-    is known: then `recommend` gives the most popular items, with their popularity as
-    scores, and so does `similar_items` for an item that is no candidate. Without
-    `popularity`, `recommend` ranks by what the tower makes of such a history, and
-    `similar_items` gives padding.
+    Every response has `cold_start`, `[batch]` bool: true if none of the items that
+    count is known. Then `recommend` returns the most popular items, with their
+    popularity as scores, and so does `similar_items` for an item that is not a
+    candidate. Without `popularity`, `recommend` ranks by the embedding of such a
+    history, and `similar_items` returns padding.
 
-    `embed_ragged`, `recommend_ragged` take the histories as `values` [items] and
-    `row_lengths` [batch] int64; `embed_examples`, `recommend_examples` take `examples`
-    [batch], serialized `tf.train.Example`s with the features `history`, `k`,
-    `excluded` and `exclude_history`, of which any may be missing.
-
-    A bad request fails with INVALID_ARGUMENT. Only the weights that inference reads
-    are written: no optimizer, no metrics. Beside the model lie warm-up requests for
-    TensorFlow Serving and checksums for `load` and `verify`; beside the versions,
-    `models.config` and `batching_parameters.txt`, which are yours to edit.
+    A bad request fails with INVALID_ARGUMENT. Only the weights that inference reads are
+    written: no optimizer, no metrics. Each version also holds warm-up requests for
+    TensorFlow Serving, and checksums for `load` and `verify`. The folder of the
+    versions gets `models.config` and `batching_parameters.txt`, which you may edit.
 
     Args:
-        query_tower: Called with int32 ids of shape [batch, max_length], where
-            `PADDING_ID` fills the rows up on the right, and with `training=False` if it
-            has such an argument. Returns embeddings of shape [batch, dim]; finite ones
-            for an empty history too, which is a row of padding.
+        query_tower: Called with int32 ids `[batch, max_length]`, padded on the right
+            with `PADDING_ID`, and with `training=False` if it has such an argument.
+            Returns embeddings `[batch, dim]`, finite ones even for an empty history,
+            which is a row of padding.
         path: A local folder for the versions; made if it does not exist. The first
             version is `path/1`, the next `path/2`. It appears when it is complete.
         vocabulary: The items that the tower was trained on.
         candidates: The embeddings of all items, in the order of the vocabulary: a
-            matrix of shape [len(vocabulary), dim], or a candidate tower that makes it
-            from ids of shape [batch]. If None, `embed` and its forms are all there is.
-            `replace_candidates` puts in others later.
-        popularity: How popular each item is, in the order of the vocabulary, such as
-            in how many histories it occurs: any numbers of shape [len(vocabulary)].
+            matrix `[len(vocabulary), dim]`, or a candidate tower that makes it from
+            ids `[batch]`. If None, only `embed` and its forms exist.
+            `replace_candidates` replaces them later.
+        popularity: `[len(vocabulary)]`, how popular each item is, such as in how many
+            histories it occurs.
         max_length: How many items of a history the query tower reads.
-        default_k: The `k` of a request that names none, where the runtime honors
-            the defaults of a signature: all items if there are fewer than that.
+        default_k: The `k` of a request without one, if the runtime honors the defaults
+            of a signature. At most the number of items.
         exclude_history: The same for `exclude_history`.
         index: How `recommend` searches the candidates. `"exact"` scores them all.
-            `"scann"` is approximate, and faster for millions of them; `verify` tells
+            `"scann"` is approximate, and faster for millions of them; `verify` returns
             the share of the best ten that it finds. It needs the extra `scann`, and
-            whatever serves the model needs the operations of ScaNN.
+            the server of the model needs the operations of ScaNN.
 
     Returns:
         The folder of the version.
 
     Raises:
-        TypeError: If `query_tower` cannot be called, `vocabulary` is no vocabulary, or
-            `max_length` or `default_k` is no integer.
-        ImportError: If `index` is `"scann"` and ScaNN is not installed, or does not
-            fit this TensorFlow.
+        TypeError: If an argument has a wrong type.
         ValueError: If `path` is a URL; if `index` is unknown; if `max_length` or
             `default_k` is less than 1; if an item of the vocabulary stands for
-            padding; if the query tower returns anything but a finite [batch, dim]
+            padding; if the query tower returns anything but a finite `[batch, dim]`
             tensor, or calls Python; or if `candidates` or `popularity` are not finite
-            or do not have the shape above.
+            or have another shape.
         NotADirectoryError: If `path` is a file.
+        ImportError: If `index` is `"scann"` and ScaNN is not installed, or does not
+            fit this TensorFlow.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> vocabulary = tfrsb.data.Vocabulary(["Alien", "Brazil", "Casablanca"])
         >>> items = tf.keras.layers.Embedding(vocabulary.size, 4)
@@ -134,21 +133,20 @@ def export(
         >>> version.name
         '1'
         >>> model = tf.saved_model.load(version)
-        >>> answer = model.recommend(history=[["Alien", "Brazil"]], k=2)
-        >>> answer["ids"].numpy()
+        >>> response = model.recommend(history=[["Alien", "Brazil"]], k=2)
+        >>> response["ids"].numpy()
         array([[b'Casablanca', b'']], dtype=object)
     """
     folder = versions.local_folder(path)
-    max_length = _positive("max_length", max_length)
-    default_k = _positive("default_k", default_k)
-    exclude_history = bool(exclude_history)
+    max_length = integer("max_length", max_length, at_least=1)
+    default_k = integer("default_k", default_k, at_least=1)
+    exclude_history = boolean("exclude_history", exclude_history)
+    one_of("index", index, _INDEXES)
     if not callable(query_tower):
         raise TypeError(f"query_tower must be callable, but it is {query_tower!r}.")
-    if index not in _INDEXES:
-        raise ValueError(f"index must be one of {[*_INDEXES]}, but it is {index!r}.")
-    checked_tokens(vocabulary)
+    tokens_of("vocabulary", vocabulary)
     infer = inference(query_tower)
-    dim = checked_dim(infer, max_length)
+    dim = embedding_dim(infer, max_length)
     table = _candidate_table(candidates, popularity, vocabulary, dim)
 
     default_k = min(default_k, len(vocabulary))
@@ -192,14 +190,6 @@ def export(
     return version
 
 
-def _positive(name: str, value: Any) -> int:
-    """Returns an argument as an integer, which a NumPy scalar is for its user."""
-    number = whole(name, value)
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, but it is {number}.")
-    return number
-
-
 def _candidate_table(
     candidates: npt.ArrayLike | tf.Tensor | Tower | None,
     popularity: npt.ArrayLike | None,
@@ -208,7 +198,7 @@ def _candidate_table(
 ) -> CandidateTable | None:
     if candidates is None:
         if popularity is not None:
-            raise ValueError("popularity must be None where candidates are None.")
+            raise ValueError("popularity must be None if candidates are None.")
         return None
     embeddings = candidate_embeddings(candidates, vocabulary)
     return CandidateTable(vocabulary, embeddings, popularity, dim)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfrs_barlow.serving.history import most_recent
+from tfrs_barlow.serving.requests import most_recent
 
 histories = hnp.arrays(
     np.int32,

@@ -1,54 +1,39 @@
-"""What an export computes: a tower, its items and an index, for raw histories."""
+"""What an export computes for raw histories: embeddings, and items from an index."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from tfrs_barlow.data import FIRST_ITEM_ID, Vocabulary
-from tfrs_barlow.serving.history import most_recent
+from tfrs_barlow.data import Vocabulary
+from tfrs_barlow.ids import FIRST_ITEM_ID
 from tfrs_barlow.serving.index import ExactIndex
 from tfrs_barlow.serving.items import ItemTable
-from tfrs_barlow.serving.requests import Wish
+from tfrs_barlow.serving.requests import RequestOptions, most_recent
 from tfrs_barlow.serving.towers import Inference
 
-Answer = dict[str, tf.Tensor]
+Response = dict[str, tf.Tensor]
 """From the name of an output to its value."""
 
 
 class Embedder(tf.Module):
     """A tower behind the vocabulary that it was trained on.
 
-    Example:
-        >>> embedder = Embedder(
-        ...     lambda ids: tf.cast(ids, tf.float32),
-        ...     tfrsb.data.Vocabulary(["a", "b"]),
-        ...     max_length=2,
-        ... )
-        >>> answer = embedder.embed(tf.constant([["", "b"], ["new", ""]]))
-        >>> answer["embedding"].numpy()
-        array([[4., 0.],
-               [2., 0.]], dtype=float32)
-        >>> answer["cold_start"].numpy()
-        array([False,  True])
+    Args:
+        infer: From ids `[batch, max_length]` to embeddings `[batch, dim]`.
+        vocabulary: The items that the ids stand for.
+        max_length: How many items of a history `infer` reads.
     """
 
     def __init__(
         self, infer: Inference, vocabulary: Vocabulary, max_length: int
     ) -> None:
-        """Initializes the embedder.
-
-        Args:
-            infer: From ids [batch, max_length] to embeddings [batch, dim].
-            vocabulary: The items that the ids stand for.
-            max_length: How many items of a history `infer` reads.
-        """
         super().__init__()
         self.items = ItemTable(vocabulary)
         self._infer = infer
         self._max_length = max_length
 
-    def embed(self, history: tf.Tensor) -> Answer:
-        """Returns the embeddings of raw histories [batch, any length]."""
+    def embed(self, history: tf.Tensor) -> Response:
+        """Returns the embeddings of raw histories `[batch, any length]`."""
         ids = most_recent(self.items.encode(history), self._max_length)
         return {
             "embedding": tf.cast(self._infer(ids), tf.float32),
@@ -57,36 +42,36 @@ class Embedder(tf.Module):
 
 
 class Recommender(tf.Module):
-    """An index that is asked for what an embedder makes of histories."""
+    """An index that is searched with the embeddings of an embedder."""
 
     def __init__(self, embedder: Embedder, index: ExactIndex) -> None:
-        """Initializes the recommender."""
         super().__init__()
         self.embedder = embedder
         self.index = index
 
-    def recommend(self, history: tf.Tensor, wish: Wish) -> Answer:
-        """Returns the best candidates for raw histories [batch, any length]."""
+    def recommend(self, history: tf.Tensor, options: RequestOptions) -> Response:
+        """Returns the best candidates for raw histories `[batch, any length]`."""
         user = self.embedder.embed(history)
         cold_start = user["cold_start"]
         batch = tf.shape(history)[0]
-        asked = _one_or_each("excluded", wish.excluded, batch)
-        hide_seen = tf.reshape(wish.exclude_history, [-1, 1])
+        excluded = _one_or_each("excluded", options.excluded, batch)
+        hide_seen = tf.reshape(options.exclude_history, [-1, 1])
         hide_seen = _one_or_each("exclude_history", hide_seen, batch)
         seen = tf.where(hide_seen, history, self.embedder.items.blank)
+        hidden = tf.concat([seen, excluded], axis=1)
         items, scores = self.index.recommend(
-            user["embedding"], wish.k, tf.concat([seen, asked], axis=1), cold_start
+            user["embedding"], options.k, hidden, cold_start
         )
         return {"ids": items, "scores": scores, "cold_start": cold_start}
 
-    def similar_items(self, items: tf.Tensor, k: tf.Tensor) -> Answer:
-        """Returns the candidates that are most similar to raw `items` [batch]."""
+    def similar_items(self, items: tf.Tensor, k: tf.Tensor) -> Response:
+        """Returns the candidates that are most similar to raw `items`, `[batch]`."""
         similar, scores, unknown = self.index.similar(items, k)
         return {"ids": similar, "scores": scores, "cold_start": unknown}
 
 
 def _one_or_each(name: str, rows: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-    """Returns one row for each of the batch, out of as many or one for all."""
+    """Returns one row for each of the batch, from as many or from one for all."""
     shape = tf.shape(rows)
     fits = tf.debugging.Assert(
         (shape[0] == 1) | (shape[0] == batch),
