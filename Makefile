@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # `make bench BENCH=augmentation`: any module of benchmarks.
 BENCH ?= loss
-# What the environment of the tests has; another set for that of Beam.
+# The extras of the test environment; `test-beam` has another set.
 EXTRAS := test
 export TF_USE_LEGACY_KERAS := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -25,7 +25,7 @@ test: $(VENV)/.test ## Run the tests and every documented example.
 test-slow: $(VENV)/.test $(VENV)/.notebooks ## Run the tests that kill processes or take long.
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(PYTEST_FLAGS)
 
-test-beam: ## Run the tests of the Beam pipeline, in an environment of their own.
+test-beam: ## Run the tests of the Beam pipeline, in a separate environment.
 	$(MAKE) VENV=.venv-beam EXTRAS=test,beam .venv-beam/.test
 	.venv-beam/bin/python -m pytest tests/data/records/test_beam.py tfrs_barlow/data
 
@@ -65,8 +65,8 @@ clean: ## Remove the environment and everything a run has made.
 	rm -rf $(VENV) .venv-beam build dist site *.egg-info runs
 	rm -rf .pytest_cache .mypy_cache .ruff_cache
 
-# A stamp per set of extras: a second run installs nothing unless the requirements
-# have changed since.
+# One stamp per set of extras: a second run installs nothing unless the requirements have
+# changed.
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import tfrs_barlow as tfrsb
 
-# What is made of Beam cannot be imported without it, nor its examples run.
+# Modules that import Beam have doctests that need it.
 if importlib.util.find_spec("apache_beam") is None:
     collect_ignore = [
         "tfrs_barlow/data/records/beam_pipeline.py",

@@ -33,7 +33,7 @@ def main(folder: pathlib.Path) -> None:
 
 
 def versioned(*paths: str) -> set[str]:
-    """The files under version control, or that will be."""
+    """Returns the files under version control, including new ones."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *paths],
         cwd=CHECKOUT,

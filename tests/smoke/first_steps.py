@@ -1,7 +1,7 @@
-"""What a newcomer does first, with the installed package: data, training, serving.
+"""What a newcomer does first with the installed package: data, training, serving, commands.
 
-`make package` runs it in an empty environment that holds the wheel and what the wheel
-requires, and nothing of the checkout; pytest does not.
+`make package` runs it in an empty environment with the wheel and its requirements, without
+the checkout. Pytest does not run it.
 """
 
 import functools
@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import tfrs_barlow as tfrsb
 
-# Neither Keras nor TFRS nor this package is needed to serve.
+# Serving needs neither Keras nor TFRS nor this package.
 SERVE = """
 import sys, tensorflow as tf
 model = tf.saved_model.load(sys.argv[1])
@@ -62,17 +62,26 @@ def main() -> None:
             candidates=tf.random.stateless_normal([len(vocabulary.tokens), 16], [0, 0]),
         )
         item = str(vocabulary.tokens[0])
-        serve = [sys.executable, "-c", SERVE, str(version), item]
-        # With the variable, TensorFlow itself imports tf_keras.
-        others = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
-        subprocess.run(serve, env=others, check=True)
+        run(folder, "-c", SERVE, str(version), item)
+        run(folder, "-m", "tfrs_barlow.demo", "--steps=2", "--output_dir=demo")
+        assert (folder / "demo" / "result.png").is_file()
+        run(folder, "-m", "tfrs_barlow.study", "--help")
     print(f"tfrs_barlow {tfrsb.__version__} with TensorFlow {tf.__version__}: works.")
+
+
+def run(folder: pathlib.Path, *arguments: str) -> None:
+    """Runs Python as a user who has set no variable."""
+    # With the variable, TensorFlow itself imports tf_keras.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
+    command = [sys.executable, *arguments]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
 
 
 def check_installation() -> None:
     package = pathlib.Path(tfrsb.__file__).parent
     assert package.parent.name == "site-packages", f"{package} is not installed"
     assert (package / "py.typed").is_file()
+    assert (package / "serving" / "local" / "page.html").is_file()
     assert importlib.metadata.version("tfrs-barlow") == tfrsb.__version__
 
 
