@@ -140,7 +140,7 @@ def _correlation(
     """Returns the cross-correlation matrix of two views of users not trained on."""
     first, second = (
         # Statistics of the batch, as in training.
-        model.projector(model.encoder(view), training=True)
+        model.projector(model.query_tower(view), training=True)
         for view in model.views(histories, training=True)
     )
     return tfrsb.losses.cross_correlation_matrix(first, second).numpy()

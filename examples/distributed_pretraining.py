@@ -78,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             partner_column="partner",
         )
         # Here they start alike under every strategy; `fit` would draw others.
-        model.encoder.build([None, flags.length])
-        model.projector.build([None, model.encoder.output_dim])
+        model.query_tower.build([None, flags.length])
+        model.projector.build([None, model.query_tower.output_dim])
         model.compile(OPTIMIZERS[flags.optimizer](flags.learning_rate))
     tfrsb.models.fit_resumable(
         model,
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # All workers hold the same weights; one of them writes.
     if strategy.extended.should_checkpoint:
         version = tfrsb.serving.export(
-            model.encoder, flags.output_dir / "model", vocabulary=vocabulary
+            model.query_tower, flags.output_dir / "model", vocabulary=vocabulary
         )
         print(f"Saved model: {version}")
 

@@ -168,7 +168,7 @@ def train(
     ).history
     best = int(np.argmax(history[OBJECTIVE]))
     logs = {name: float(values[best]) for name, values in history.items()}
-    return model.encoder, logs
+    return model.query_tower, logs
 
 
 class PretrainingTuner(keras_tuner.BayesianOptimization):

@@ -228,7 +228,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "item_column": "i",
         "time_column": "t",
     },
-    "models.BarlowTwinsPretraining": lambda: {"encoder": encoder()},
+    "models.BarlowTwinsPretraining": lambda: {"query_tower": encoder()},
     "models.DualEncoder": towers,
     "models.JointModel": lambda: {
         "dual_encoder": dual_encoder(),

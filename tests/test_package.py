@@ -201,7 +201,6 @@ def test_public_names():
             "BarlowTwinsPretraining",
             "DualEncoder",
             "JointModel",
-            "Model",
             "NextItemModel",
             "fit_resumable",
             "warm_start",

@@ -83,7 +83,7 @@ def test_bad_arguments_are_named(argument, tmp_path):
 def test_the_pretraining_in_a_joint_model_is_looked_at(tmp_path):
     barlow_twins = make_model()
     dual_encoder = tfrsb.models.DualEncoder(
-        barlow_twins.encoder, tf.keras.layers.Embedding(30, 8)
+        barlow_twins.query_tower, tf.keras.layers.Embedding(30, 8)
     )
     joint = tfrsb.models.JointModel(dual_encoder, barlow_twins)
     joint.compile(tf.keras.optimizers.Adam(0.01))

@@ -67,7 +67,7 @@ def make_encoder(rows=VOCABULARY.size):
 def show(folder, encoder=None, **options):
     """What is shown once the training of a model with this encoder has ended."""
     callback = EmbeddingProjector(folder, USERS, length=2, **options)
-    callback.set_model(types.SimpleNamespace(encoder=encoder or make_encoder()))
+    callback.set_model(types.SimpleNamespace(query_tower=encoder or make_encoder()))
     callback.on_train_end()
     return Shown(folder)
 
@@ -160,7 +160,7 @@ def test_bad_arguments_are_named_before_training(tmp_path):
             EmbeddingProjector(tmp_path, USERS, **{"length": 2, **options})
     projector = EmbeddingProjector(tmp_path, USERS, length=2, vocabulary=VOCABULARY)
     with pytest.raises(ValueError, match=r"size is 6, and 'mean.*' embeds 9 ids"):
-        projector.set_model(types.SimpleNamespace(encoder=make_encoder(9)))
+        projector.set_model(types.SimpleNamespace(query_tower=make_encoder(9)))
     with pytest.raises(ValueError, match="encoder must be given"):
         projector.set_model(tf.keras.Sequential())
 

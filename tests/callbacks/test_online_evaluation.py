@@ -59,11 +59,11 @@ class AgingModel(tf.keras.Model):
 
     def __init__(self, best_age):
         super().__init__()
-        self.encoder = Aging(best_age)
+        self.query_tower = Aging(best_age)
 
     def train_step(self, data):
-        self.encoder.age.assign_add(1)
-        return {"loss": self.encoder.age}
+        self.query_tower.age.assign_add(1)
+        return {"loss": self.query_tower.age}
 
 
 def fit_aging(callbacks, best_age=2, epochs=10):
@@ -76,7 +76,7 @@ def fit_aging(callbacks, best_age=2, epochs=10):
 def evaluate(callback, encoder, epoch=0, epochs=1):
     """What the callback logs of an encoder, outside of a training."""
     callback.set_params({"epochs": epochs})
-    callback.set_model(types.SimpleNamespace(encoder=encoder))
+    callback.set_model(types.SimpleNamespace(query_tower=encoder))
     logs = {"loss": 0.5}
     callback.on_epoch_end(epoch, logs)
     assert logs.pop("loss") == 0.5
@@ -178,7 +178,7 @@ def test_early_stopping_returns_to_the_best_epoch(every, patience, epochs, caplo
     )
     model, history = fit_aging([probe, stop])
     assert len(history.epoch) == epochs
-    assert float(model.encoder.age) == 2
+    assert float(model.query_tower.age) == 2
     assert "not available" not in caplog.text
 
 

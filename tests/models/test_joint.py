@@ -92,7 +92,7 @@ def test_partners_are_of_the_same_rows():
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
 def test_a_share_of_none_or_more_than_all_is_refused(share):
-    with pytest.raises(ValueError, match=r"barlow_share must lie in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"barlow_share must be .* at most 1"):
         joint(0.1, share=share)
 
 
@@ -148,5 +148,5 @@ def test_another_encoder_is_refused():
 
 
 def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match="barlow_weight must be at least 0"):
+    with pytest.raises(ValueError, match=r"barlow_weight must be .* at least 0"):
         joint(-1.0)

@@ -22,7 +22,7 @@ def encoder():
 
 def test_pretraining_embeds_with_its_encoder():
     model = BarlowTwinsPretraining(encoder())
-    expected = model.encoder(FEATURES["history"])
+    expected = model.query_tower(FEATURES["history"])
     np.testing.assert_array_equal(model(FEATURES), expected)
     np.testing.assert_array_equal(model(FEATURES["history"]), expected)
 
@@ -36,8 +36,8 @@ def test_pretraining_compares_projected_views():
     same_views = tfrsb.layers.TwoViews([tfrsb.layers.RandomMask(0.5)], seed=1)
     first, second = same_views(FEATURES["history"], training=True)
     expected = tfrsb.losses.barlow_twins_loss(
-        model.projector(model.encoder(first), training=True),
-        model.projector(model.encoder(second), training=True),
+        model.projector(model.query_tower(first), training=True),
+        model.projector(model.query_tower(second), training=True),
         off_diagonal_weight=0.05,
     )
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
@@ -60,8 +60,8 @@ def test_pretraining_compares_a_history_with_its_partner():
     features = {"history": FEATURES["history"], "partner": FEATURES["history"] + 1}
     loss = model.compute_loss(features, training=False)
     expected = tfrsb.losses.barlow_twins_loss(
-        model.projector(model.encoder(features["history"])),
-        model.projector(model.encoder(features["partner"])),
+        model.projector(model.query_tower(features["history"])),
+        model.projector(model.query_tower(features["partner"])),
         off_diagonal_weight=0.05,
     )
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)

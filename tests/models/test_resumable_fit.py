@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 import tfrs_barlow as tfrsb
 from tfrs_barlow.models import BarlowTwinsPretraining, DualEncoder, fit_resumable
@@ -95,7 +96,7 @@ def test_ends_at_the_weights_of_the_unbroken_run(make, steps, tmp_path):
         np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
-class Line(tfrsb.models.Model):
+class Line(tfrs.Model):
     """The smallest model: two weights that follow the batches."""
 
     def __init__(self, units=1):
@@ -387,5 +388,5 @@ def test_a_finished_run_is_only_restored(tmp_path):
     ],
 )
 def test_bad_arguments_are_named(argument, value, expected, tmp_path):
-    with pytest.raises(ValueError, match=f"{argument} must be at least {expected}"):
+    with pytest.raises(ValueError, match=f"{argument} must .* at least {expected}"):
         fit_line(line(), tmp_path, **{argument: value})

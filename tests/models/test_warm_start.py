@@ -59,23 +59,23 @@ def saved(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "attribute"),
+    "name",
     [
-        ("backup", "encoder"),
-        ("backup/chief", "encoder"),
-        ("pretraining.keras", "encoder"),
-        ("pretraining.weights.h5", "encoder"),
-        ("pretraining", "encoder"),
-        ("dual.weights.h5", "query_tower"),
-        ("dual", "query_tower"),
-        ("joint.weights.h5", "query_tower"),
-        ("joint", "dual_encoder.query_tower"),
+        "backup",
+        "backup/chief",
+        "pretraining.keras",
+        "pretraining.weights.h5",
+        "pretraining",
+        "dual.weights.h5",
+        "dual",
+        "joint.weights.h5",
+        "joint",
     ],
 )
-def test_the_encoder_is_the_one_that_was_saved(saved, name, attribute):
+def test_the_encoder_is_the_one_that_was_saved(saved, name):
     folder, embeddings = saved
     started = encoder()
-    assert warm_start(started, folder / name, attribute=attribute) is started
+    assert warm_start(started, folder / name) is started
     np.testing.assert_array_equal(started(FEATURES["history"]), embeddings)
 
 
@@ -86,9 +86,9 @@ def test_the_encoder_is_the_one_that_was_saved(saved, name, attribute):
     ("settings", "attribute"),
     [
         ({}, "tower"),
-        ({"num_layers": 1}, "encoder"),
-        ({"num_layers": 3}, "encoder"),
-        ({"kernel_size": 5}, "encoder"),
+        ({"num_layers": 1}, "query_tower"),
+        ({"num_layers": 3}, "query_tower"),
+        ({"kernel_size": 5}, "query_tower"),
     ],
 )
 def test_what_does_not_fit_changes_nothing(saved, name, settings, attribute):
@@ -119,5 +119,5 @@ def test_what_an_encoder_draws_is_no_weight_of_it(tmp_path, kind, name):
 
 
 def test_nothing_there():
-    with pytest.raises(FileNotFoundError, match="but nowhere is none"):
+    with pytest.raises(FileNotFoundError, match="but nowhere is not"):
         warm_start(encoder(), "nowhere")

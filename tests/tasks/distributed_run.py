@@ -188,7 +188,7 @@ class Model(tfrs.Model):
         return self.task(first, second, features.get("weight"))
 
 
-class ModelOfOurs(tfrsb.models.Model, Model):
+class ModelOfOurs(tfrsb.models.base.Model, Model):
     """The same on our base."""
 
 

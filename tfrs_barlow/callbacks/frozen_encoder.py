@@ -13,18 +13,12 @@ from tfrs_barlow.evaluation import embed_users
 
 
 def encoder_of(model: tf.keras.Model) -> tf.keras.layers.Layer:
-    """Returns the encoder of a model of ours.
-
-    Raises:
-        ValueError: If it has none under a name we know.
-    """
-    for name in ("encoder", "query_tower"):
-        if hasattr(model, name):
-            return getattr(model, name)
-    raise ValueError(
-        f"encoder must be given, since {type(model).__name__} has neither an attribute "
-        "`encoder` nor a `query_tower`."
-    )
+    """Returns the `query_tower` of a model."""
+    if not hasattr(model, "query_tower"):
+        raise ValueError(
+            f"encoder must be given, since {type(model).__name__} has no query_tower."
+        )
+    return model.query_tower
 
 
 class FrozenEncoder:

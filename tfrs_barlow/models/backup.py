@@ -1,4 +1,4 @@
-"""A callback that writes backups of a training run, and never a bad one."""
+"""A callback that backs up a training run, but never a damaged state."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_barlow.models.stop_request import SIGNALS, StopRequest, obey
+from tfrs_barlow.models.stop_request import SIGNALS, StopRequest, raise_for_signal
 
 _KEPT = 2
-"""How many backups there are: one more than needed, should the newest be damaged."""
+"""How many backups are kept: one more than needed, in case the newest is damaged."""
 
 _LAG = 8
-"""How many steps a loss is read late, so that an accelerator need not be waited for."""
+"""A loss is read so many steps later, in order not to wait for the accelerator."""
 
 _UNREADABLE = (
-    IndexError,  # Of a file that is too short.
+    IndexError,  # A file is too short.
     tf.errors.DataLossError,
     tf.errors.NotFoundError,
     tf.errors.OutOfRangeError,
@@ -31,17 +31,27 @@ _UNREADABLE = (
 
 
 class Backup(tf.keras.callbacks.Callback):
-    """Backs up model, optimizer and step; stops on signals and on losses of NaN.
+    """Backs up model, optimizer and step; stops on signals and on NaN losses.
 
-    `tf.keras.callbacks.BackupAndRestore` does less: it writes whatever the weights are,
-    leaves what it could not write, and stops after a signal on Google's platforms only.
-    This one is a `tf.train.CheckpointManager` too, and reads what that one has written.
+    `tf.keras.callbacks.BackupAndRestore` writes the weights whatever they are, leaves
+    files of incomplete backups, and handles signals on Google's platforms only. Both
+    use a `tf.train.CheckpointManager`, so this callback reads what the other has
+    written.
 
-    Of several workers the first writes, and all read. They agree after every step on
-    whether to stop, since the signal may come to any of them.
+    With several workers the first one writes, and all read. Any of them may get the
+    signal, so they agree after every step on whether to stop.
+
+    Args:
+        model: The model, compiled and with all its weights.
+        backup_dir: The folder for the backups.
+        stop: Notes the signals to stop.
+        steps: The step after which training ends.
+        steps_per_epoch: The steps of a full epoch. The last one may be shorter.
+        every_steps: Back up after so many steps.
+        every_seconds: Back up after so many seconds. With neither: after every epoch.
     """
 
-    # So Keras hands over losses as tensors, and does not wait for them to be computed.
+    # Keras then passes losses as tensors, without waiting until they are computed.
     _supports_tf_logs = True
 
     def __init__(
@@ -55,17 +65,6 @@ class Backup(tf.keras.callbacks.Callback):
         every_steps: int | None,
         every_seconds: float | None,
     ) -> None:
-        """Initializes the callback.
-
-        Args:
-            model: The model, compiled and with all its weights.
-            backup_dir: Where to keep the backups.
-            stop: Notes the signals to stop.
-            steps: After how many steps training ends, and with it the last epoch.
-            steps_per_epoch: How many steps a full epoch has.
-            every_steps: After how many steps to back up.
-            every_seconds: After how many seconds. Without either, after every epoch.
-        """
         super().__init__()
         self.set_model(model)
         self.folder = pathlib.Path(backup_dir) / "chief"
@@ -83,18 +82,18 @@ class Backup(tf.keras.callbacks.Callback):
             model=model,
             train_counter=model._train_counter,
         )
-        # Created by all workers, and not by the one that writes when it first does.
+        # All workers create it now, not only the one that writes, at its first backup.
         self._checkpoint.save_counter  # noqa: B018
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, str(self.folder), max_to_keep=_KEPT
         )
 
     def restore(self) -> None:
-        """Brings the model to the newest backup that can be read, if there is any.
+        """Restores the newest backup that can be read, if there are backups.
 
         Raises:
             ValueError: If the backup is of another model.
-            OSError: If there are backups, but none that can be read.
+            OSError: If none of the backups can be read.
         """
         paths = self._manager.checkpoints
         for path in reversed(paths):
@@ -113,18 +112,18 @@ class Backup(tf.keras.callbacks.Callback):
         self._saved_time = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes that batches are counted anew."""
+        """Restarts the count of batches."""
         self._last_batch = -1
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Counts the step, looks at its loss, and backs up if it is time."""
+        """Counts the step, checks a loss, and backs up if it is time."""
         self.step += batch - self._last_batch
         self._last_batch = batch
         logs = logs or {}
         self._losses.append((self.step, logs.get("total_loss", logs.get("loss"))))
         if len(self._losses) > _LAG:
             self._check_loss()
-        # What other callbacks do at the end of an epoch belongs to its last step.
+        # The last step of an epoch is backed up at its end, after other callbacks.
         if self.step % self._steps_per_epoch and self.step < self._steps:
             self._save_or_stop(epoch_ends=False)
 
@@ -133,7 +132,7 @@ class Backup(tf.keras.callbacks.Callback):
         self._save_or_stop(epoch_ends=True)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Backs up what has not been yet."""
+        """Backs up the last step."""
         self._save()
 
     def _save_or_stop(self, epoch_ends: bool) -> None:
@@ -147,7 +146,7 @@ class Backup(tf.keras.callbacks.Callback):
                 self.step,
                 self.folder,
             )
-            obey(received)
+            raise_for_signal(received)
 
     def _is_late(self) -> bool:
         if self._every_seconds is None:
@@ -156,7 +155,7 @@ class Backup(tf.keras.callbacks.Callback):
 
     def _is_due(self, epoch_ends: bool) -> bool:
         if self._every_steps is not None:
-            # Not by the remainder: Keras may execute several steps at once.
+            # The remainder may never be 0: Keras may execute several steps at once.
             every = self._every_steps
             return self.step // every > self._saved_step // every
         return self._every_seconds is None and epoch_ends
@@ -182,7 +181,7 @@ class Backup(tf.keras.callbacks.Callback):
         for weight in self.model.trainable_weights:
             if not tf.reduce_all(tf.math.is_finite(weight)):
                 raise FloatingPointError(
-                    f"The weight {weight.name} is not finite any more at step "
+                    f"The weight {weight.name} is no longer finite at step "
                     f"{self.step}. {self._what_is_left()}"
                 )
 
@@ -201,13 +200,13 @@ class Backup(tf.keras.callbacks.Callback):
             self._checkpoint.restore(path).assert_existing_objects_matched()
         except (AssertionError, ValueError) as error:
             raise ValueError(
-                f"{path} must be a backup of this model, but it is one of another: "
+                f"{path} must be a backup of this model, but it is of another one: "
                 f"{error} Choose another backup_dir, or delete this one."
             ) from error
 
     def _write(self) -> None:
         if not self._writes:
-            # It takes part, since some variables are the mean over all workers.
+            # All workers take part: some variables are means over all of them.
             with tempfile.TemporaryDirectory() as folder:
                 self._checkpoint.write(f"{folder}/backup")
             return
@@ -222,25 +221,25 @@ class Backup(tf.keras.callbacks.Callback):
             ) from error
 
     def _delete_partial(self) -> None:
-        """Deletes what is left of backups that were not completed."""
+        """Deletes the files of incomplete backups."""
         state = tf.train.get_checkpoint_state(str(self.folder))
         paths = state.all_model_checkpoint_paths if state else ()
         complete = tuple(f"{pathlib.Path(path).name}." for path in paths)
         for path in self.folder.glob("ckpt-*"):
             if path.name.startswith(complete):
                 continue
-            # TensorFlow writes into a folder first.
+            # TensorFlow writes parts into a folder first.
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _make_agree(strategy: tf.distribute.Strategy) -> Any:
-    """Returns a function that tells what any of the workers has been told."""
+    """Returns a function that combines the signals and delays of all workers."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return lambda received, late: (received, late)
 
     def add(flags: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
-        # What comes right from outside has no device, which this asks for.
+        # `all_reduce` needs a device, which the argument of a function lacks.
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(flags))
 
     add_over_workers = tf.function(
@@ -252,8 +251,8 @@ def _make_agree(strategy: tf.distribute.Strategy) -> Any:
     ) -> tuple[signal.Signals | None, bool]:
         flags = tf.constant([*(received == one for one in SIGNALS), late], tf.int32)
         sums = strategy.experimental_local_results(add_over_workers(flags))[0].numpy()
-        told = [one for one, count in zip(SIGNALS, sums, strict=False) if count]
-        return (told[0] if told else None), bool(sums[-1])
+        noted = [one for one, count in zip(SIGNALS, sums, strict=False) if count]
+        return (noted[0] if noted else None), bool(sums[-1])
 
     return agree
 

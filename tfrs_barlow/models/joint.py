@@ -1,4 +1,4 @@
-"""Trains a dual encoder and its query tower's Barlow Twins loss at the same time."""
+"""Trains a dual encoder and Barlow Twins on its query tower at the same time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow._replicas import sum_over_replicas
 from tfrs_barlow.models.base import Model
 from tfrs_barlow.models.dual_encoder import DualEncoder
@@ -17,24 +18,38 @@ Weight = float | Callable[[tf.Tensor], tf.Tensor]
 
 
 class JointModel(Model):
-    """Retrieval plus Barlow Twins, on one query tower.
+    """Retrieval and Barlow Twins on one query tower.
 
     The loss is that of the dual encoder, a sum over the batch, plus `barlow_weight`
-    times as many Barlow Twins losses as the batch has rows: the weight is for the mean
-    of the one and the value of the other, whatever the batch size. With a weight of 0
-    the towers train as the dual encoder alone would.
+    times the number of rows times the Barlow Twins loss. The weight thus compares the
+    mean retrieval loss of a row with one Barlow Twins loss, and the same weight fits
+    any batch size. With a weight of 0 the towers train as the dual encoder alone would.
 
-    Barlow Twins embeds two views of what retrieval embeds once. Where passes of the
-    encoder are what counts, have it see a `barlow_share` of the batch (docs/study.md).
+    Barlow Twins embeds two views where retrieval embeds one history. If passes of the
+    encoder are what counts, let it see only a `barlow_share` of the batch (see
+    docs/study.md).
 
-    The histories that Barlow Twins sees may be others than the labeled ones: have a
-    batch hold them in a column of their own, and name it as the `history_column` of
-    `barlow_twins`. This is how a few labels and many sequences are trained on together.
+    Barlow Twins can read other histories than the labeled ones: put them in another
+    column of the batch, and name it as the `history_column` of `barlow_twins`. This
+    trains on few labels and many sequences together.
 
-    Example:
-        >>> encoder = tfrsb.layers.ItemPoolingEncoder(
-        ...     vocabulary_size=10, output_dim=4, pooling="mean"
-        ... )
+    Args:
+        dual_encoder: The retrieval model.
+        barlow_twins: The pretraining model of its query tower.
+        barlow_weight: The weight of the Barlow Twins loss: a number of at least 0, or a
+            function of the step, such as a
+            `tf.keras.optimizers.schedules.LearningRateSchedule`.
+        barlow_share: The share of the rows of a batch that Barlow Twins sees: the first
+            rows, at least two.
+        name: The name of the model.
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If the models do not share the query tower, `barlow_weight` is
+            negative, or `barlow_share` is not above 0 and at most 1.
+
+    Examples:
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(vocabulary_size=10, output_dim=4)
         >>> model = tfrsb.models.JointModel(
         ...     tfrsb.models.DualEncoder(encoder, tf.keras.layers.Embedding(10, 4)),
         ...     tfrsb.models.BarlowTwinsPretraining(encoder, history_column="others"),
@@ -60,50 +75,41 @@ class JointModel(Model):
         barlow_share: float = 1.0,
         name: str | None = None,
     ) -> None:
-        """Initializes the model.
-
-        Args:
-            dual_encoder: The retrieval model.
-            barlow_twins: The pretraining model of its query tower.
-            barlow_weight: The weight of the Barlow Twins loss: a number of at least 0,
-                or a function of the step, such as a
-                `tf.keras.optimizers.schedules.LearningRateSchedule`.
-            barlow_share: Of how many of a batch's rows Barlow Twins sees views: the
-                first ones, at least two.
-            name: The name of the model.
-
-        Raises:
-            ValueError: If the models do not share the query tower, the weight is
-                negative, or the share is not in (0, 1].
-        """
         super().__init__(name=name)
-        if dual_encoder.query_tower is not barlow_twins.encoder:
+        for argument, model, kind in (
+            ("dual_encoder", dual_encoder, DualEncoder),
+            ("barlow_twins", barlow_twins, BarlowTwinsPretraining),
+        ):
+            if not isinstance(model, kind):
+                raise TypeError(
+                    f"{argument} must be a {kind.__name__}, but it is {model!r}."
+                )
+        if dual_encoder.query_tower is not barlow_twins.query_tower:
             raise ValueError(
                 "barlow_twins must pretrain the query tower of dual_encoder, but its "
-                f"encoder is another layer, {barlow_twins.encoder.name!r}."
+                f"query_tower is another layer, {barlow_twins.query_tower.name!r}."
             )
-        if not callable(barlow_weight) and barlow_weight < 0:
-            raise ValueError(
-                f"barlow_weight must be at least 0, but it is {barlow_weight}."
-            )
-        if not 0 < barlow_share <= 1:
-            raise ValueError(
-                f"barlow_share must lie in (0, 1], but it is {barlow_share}."
-            )
+        if not callable(barlow_weight):
+            barlow_weight = _checks.number("barlow_weight", barlow_weight, at_least=0)
         self.dual_encoder = dual_encoder
         self.barlow_twins = barlow_twins
         self.barlow_weight = barlow_weight
-        self.barlow_share = barlow_share
+        self.barlow_share = _checks.number(
+            "barlow_share", barlow_share, above=0, at_most=1
+        )
+        # In checkpoints all models have the towers under the same names.
+        self.query_tower = dual_encoder.query_tower
+        self.candidate_tower = dual_encoder.candidate_tower
 
     @property
-    def query_tower(self) -> tf.keras.layers.Layer:
-        """The tower that both losses train."""
-        return self.dual_encoder.query_tower
-
-    @property
-    def candidate_tower(self) -> tf.keras.layers.Layer:
-        """The candidate tower of the dual encoder."""
-        return self.dual_encoder.candidate_tower
+    def _progress_metrics(self) -> Mapping[str, str]:
+        barlow_twins = self.barlow_twins._progress_metrics
+        return {
+            "loss": "loss",
+            "retrieval_loss": "retrieval/loss",
+            "excess": barlow_twins["excess"],
+            "effective_rank": barlow_twins["effective_rank"],
+        }
 
     def call(self, features: Any, training: bool | None = None) -> tf.Tensor:
         """Returns the query embeddings of the histories, `[batch, dim]`."""
@@ -130,7 +136,7 @@ class JointModel(Model):
         return self.dual_encoder.candidate_embeddings(vocabulary_size)
 
     def _share_of(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns what Barlow Twins reads of the features: of its share of the rows."""
+        """Returns the columns that Barlow Twins reads, and its share of their rows."""
         if self.barlow_share == 1:
             return features
         names = (self.barlow_twins.history_column, self.barlow_twins.partner_column)

@@ -1,4 +1,4 @@
-"""The supervised reference: a causal encoder that learns every next item."""
+"""The supervised reference: a causal encoder that predicts every next item."""
 
 from __future__ import annotations
 
@@ -7,22 +7,42 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow._replicas import sum_over_replicas
 from tfrs_barlow.ids import FIRST_ITEM_ID, PADDING_ID
-from tfrs_barlow.models.two_towers import TwoTowers
+from tfrs_barlow.models.base import TwoTowers
 
 
 class NextItemModel(TwoTowers):
     """A causal query tower, trained by a softmax over items at every position.
 
-    With a causal `TransformerEncoder` this is SASRec with full cross-entropy, among the
-    strongest of the known sequence recommenders; with a `GRUEncoder` it is GRU4Rec.
-    Each item of a history is to be told from those before it, and the label from all:
-    one sequence gives as many examples as it has items, where `DualEncoder` makes one.
+    With a causal `TransformerEncoder` this is SASRec with full cross-entropy, one of
+    the strongest known sequence recommenders; with a `GRUEncoder` it is GRU4Rec. The
+    model predicts each item of a history from the earlier ones, and the label from the
+    whole history. One sequence gives as many examples as it has items, where
+    `DualEncoder` gets one.
 
-    Scores are dot products, so what is trained serves as a dual encoder does.
+    Scores are dot products, so the trained towers are served like those of a dual
+    encoder.
 
-    Example:
+    Args:
+        query_tower: A causal encoder: it has `embed_prefixes`.
+        candidate_tower: From item ids `[items]` to `[items, dim]`.
+        vocabulary_size: The number of ids, reserved ids included.
+        num_sampled: How many items, drawn uniformly for each batch, replace all items
+            in the softmax: with millions of items, all would be too many to embed at
+            every step. None for all items.
+        seed: Fixes the items drawn at each step.
+        history_column: The feature that holds the histories.
+        label_column: The feature that holds the next items.
+        name: The name of the model.
+
+    Raises:
+        TypeError: If an argument has a wrong type, or `query_tower` has no
+            `embed_prefixes`.
+        ValueError: If `vocabulary_size` leaves no item, or `num_sampled` is below 1.
+
+    Examples:
         >>> encoder = tfrsb.layers.TransformerEncoder(
         ...     vocabulary_size=10, output_dim=4, causal=True
         ... )
@@ -39,9 +59,10 @@ class NextItemModel(TwoTowers):
         TensorShape([2, 4])
 
     References:
-        Kang and McAuley 2018, Self-Attentive Sequential Recommendation, arXiv
-        1808.09781; with cross-entropy over all items, Klenitskiy and Vasilev 2023,
-        Turning Dross Into Gold Loss, arXiv 2309.07602.
+        Kang and McAuley (2018), "Self-Attentive Sequential Recommendation",
+        https://arxiv.org/abs/1808.09781.
+        Klenitskiy and Vasilev (2023), "Turning Dross Into Gold Loss: is BERT4Rec really
+        better than SASRec?", https://arxiv.org/abs/2309.07602 (full cross-entropy).
     """
 
     def __init__(
@@ -56,24 +77,6 @@ class NextItemModel(TwoTowers):
         label_column: str = "label",
         name: str | None = None,
     ) -> None:
-        """Initializes the model.
-
-        Args:
-            query_tower: A causal encoder: it has `embed_prefixes`.
-            candidate_tower: From item ids `[items]` to `[items, dim]`.
-            vocabulary_size: The number of ids, reserved ones included.
-            num_sampled: How many items, drawn evenly for each batch, stand for all in
-                the softmax; `None` for all. Where millions of items are ranked, all are
-                too many to embed at every step.
-            seed: Fixes the drawn items, step by step.
-            history_column: Which feature holds the histories.
-            label_column: Which feature holds the items that follow them.
-            name: The name of the model.
-
-        Raises:
-            ValueError: If `vocabulary_size` leaves no item, or `num_sampled` is less
-                than 1.
-        """
         super().__init__(
             query_tower,
             candidate_tower,
@@ -81,19 +84,23 @@ class NextItemModel(TwoTowers):
             label_column=label_column,
             name=name,
         )
-        if vocabulary_size <= FIRST_ITEM_ID:
-            raise ValueError(
-                f"vocabulary_size must be more than {FIRST_ITEM_ID}, the number of "
-                f"reserved ids, but it is {vocabulary_size}."
+        if not hasattr(query_tower, "embed_prefixes"):
+            raise TypeError(
+                "query_tower must be a causal encoder with embed_prefixes, but it is "
+                f"{query_tower!r}."
             )
-        if num_sampled is not None and num_sampled < 1:
-            raise ValueError(
-                f"num_sampled must be at least 1, but it is {num_sampled}."
-            )
-        self.vocabulary_size = vocabulary_size
+        self.vocabulary_size = _checks.integer(
+            "vocabulary_size", vocabulary_size, at_least=FIRST_ITEM_ID + 1
+        )
+        if num_sampled is not None:
+            num_sampled = _checks.integer("num_sampled", num_sampled, at_least=1)
         self.num_sampled = num_sampled
-        self.seed = seed
+        self.seed = _checks.integer("seed", seed)
         self.mean_loss = tf.keras.metrics.Mean(name="next_item/loss")
+
+    @property
+    def _progress_metrics(self) -> Mapping[str, str]:
+        return {"loss": "loss", "mean_loss": "next_item/loss"}
 
     def compute_loss(
         self, features: Mapping[str, Any], training: bool = False
@@ -133,10 +140,10 @@ class NextItemModel(TwoTowers):
         )
 
     def _losses_among_some(self, queries: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Returns the same, of the label among drawn items that are not the label.
+        """Returns the cross-entropy of the label among sampled items, `[positions]`.
 
-        All items are equally likely to be drawn, so that the usual correction for this
-        is one number, of which the softmax takes no notice.
+        All items are equally likely to be drawn, so the correction for sampling is a
+        constant, which does not change the softmax. Sampled labels are left out.
         """
         items = tf.random.stateless_uniform(
             [self.num_sampled],

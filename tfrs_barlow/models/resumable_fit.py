@@ -1,4 +1,4 @@
-"""A `fit` that goes on where an interrupted one stopped."""
+"""A `fit` that resumes where an interrupted one stopped."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.models.backup import Backup
-from tfrs_barlow.models.stop_request import StopRequest, obey
+from tfrs_barlow.models.base import checked_layer, checked_path
+from tfrs_barlow.models.stop_request import StopRequest, raise_for_signal
 
 
 def fit_resumable(
@@ -25,61 +27,78 @@ def fit_resumable(
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     verbose: Any = "auto",
 ) -> tf.keras.callbacks.History:
-    """Trains a compiled model, and backs it up so that no interruption costs much.
+    """Trains a compiled model, with backups from which training resumes.
 
     If `backup_dir` holds the backup of an interrupted call with the same arguments,
-    training goes on behind it, with the batches and views that the uninterrupted run
+    training resumes from it, with the batches and views that the uninterrupted run
     would have seen, and ends at the same weights. The backup stays when training is
-    over: called again, it only restores the model. Delete it to start anew.
+    over: another call only restores the model. Delete the backup to start anew.
 
-    On SIGTERM (as preempted machines and schedulers send it) and on Ctrl-C it completes
-    the step, backs it up, and raises `SystemExit(143)` or `KeyboardInterrupt`. A second
-    Ctrl-C stops at once. Handlers are replaced only while this runs, and only in the
-    main thread.
+    On SIGTERM (sent by schedulers and to preempted machines) and on Ctrl-C the function
+    completes the step, backs it up, and raises `SystemExit(143)` or
+    `KeyboardInterrupt`. A second Ctrl-C stops at once. Signal handlers are replaced
+    only while the function runs, and only in the main thread.
 
-    It runs under any strategy whose scope the model was made in. All workers of a
+    It works under any strategy whose scope the model was made in. All workers of a
     `MultiWorkerMirroredStrategy` must reach the same `backup_dir`; they stop and back
-    up together. If one of them is lost, start all again.
+    up together. If one of them is lost, restart all.
 
     Args:
         model: A compiled `tfrs.Model`.
-        make_batches: Returns endless batches from the step `first_step` on, its only
-            argument, an integer: such as `tfrs_barlow.data.training_batches` or
+        make_batches: Makes the batches from the step `first_step` on, its only
+            argument, an integer: for example `tfrs_barlow.data.training_batches` or
             `pair_batches` with the other arguments filled in by `functools.partial`.
             Under a strategy these are the global batches.
-        steps: How many batches to train on in all.
-        backup_dir: Where to keep the backup: a folder for this model alone.
-        steps_per_epoch: After how many steps to report. The last epoch has fewer if
-            `steps` is not a multiple.
-        backup_steps: After how many steps to back up. Default: after every epoch.
-        backup_seconds: After how many seconds to back up, at the end of a step; if
-            `backup_steps` is given too, after whichever comes first.
-        callbacks: More callbacks for `fit`. A run that goes on within an epoch begins
-            with a `fit` of its own for the rest of it.
-        verbose: As of `tf.keras.Model.fit`.
+        steps: The number of batches to train on in total.
+        backup_dir: The folder for the backups: one for this model alone.
+        steps_per_epoch: Report after so many steps. The last epoch has fewer if `steps`
+            is not a multiple.
+        backup_steps: Back up after so many steps. Default: after every epoch.
+        backup_seconds: Back up after so many seconds, at the end of a step. With
+            `backup_steps`, whichever comes first.
+        callbacks: More callbacks for `fit`. A run that resumes within an epoch begins
+            with a separate call of `fit` for the rest of it.
+        verbose: Passed on to `tf.keras.Model.fit`.
 
     Returns:
-        The history of the epochs this call has trained.
+        The history of the epochs that this call has trained.
 
     Raises:
-        ValueError: If `steps`, `steps_per_epoch` or `backup_steps` is less than 1,
-            `backup_seconds` is negative, or the backup is of another model.
-        FloatingPointError: If a loss or a weight is not finite any more. The last good
-            backup is named, and kept.
-        OSError: If a backup cannot be written, as on a full disk, or none of those
-            there can be read. Backups that were complete are kept.
+        TypeError: If an argument has a wrong type.
+        ValueError: If a number is out of its range, the model is not compiled, or the
+            backup is of another model.
+        FloatingPointError: If a loss or a weight is not finite. The message names the
+            last good backup, which is kept.
+        OSError: If a backup cannot be written, for example on a full disk, or none of
+            those there can be read. Complete backups are kept.
+
+    Examples:
+        >>> import functools, tempfile
+        >>> log = tfrsb.data.generate_synthetic_log(num_users=40, num_items=200)
+        >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(vocabulary.size, output_dim=8)
+        >>> model = tfrsb.models.BarlowTwinsPretraining(encoder)
+        >>> model.compile(tf.keras.optimizers.Adam())
+        >>> batches = functools.partial(
+        ...     tfrsb.data.training_batches, sequences, batch_size=16, length=10
+        ... )
+        >>> history = tfrsb.models.fit_resumable(
+        ...     model, batches, steps=2, backup_dir=tempfile.mkdtemp(), verbose=0
+        ... )
+        >>> int(model.optimizer.iterations)
+        2
     """
-    for name, value in (
-        ("steps", steps),
-        ("steps_per_epoch", steps_per_epoch),
-        ("backup_steps", backup_steps),
-    ):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, but it is {value}.")
-    if backup_seconds is not None and not backup_seconds >= 0:
-        raise ValueError(
-            f"backup_seconds must be at least 0, but it is {backup_seconds}."
-        )
+    if not callable(make_batches):
+        raise TypeError(f"make_batches must be callable, but it is {make_batches!r}.")
+    steps = _checks.integer("steps", steps, at_least=1)
+    steps_per_epoch = _checks.integer("steps_per_epoch", steps_per_epoch, at_least=1)
+    if backup_steps is not None:
+        backup_steps = _checks.integer("backup_steps", backup_steps, at_least=1)
+    if backup_seconds is not None:
+        backup_seconds = _checks.number("backup_seconds", backup_seconds, at_least=0)
+    backup_dir = checked_path("backup_dir", backup_dir)
+    if getattr(checked_layer("model", model), "optimizer", None) is None:
+        raise ValueError("model must be compiled, but it has no optimizer.")
     _build(model, make_batches)
     with StopRequest() as stop:
         backup = Backup(
@@ -98,8 +117,8 @@ def fit_resumable(
             model.fit(
                 make_batches(first_step=backup.step),
                 **stretch,
-                # The history after those that add to the logs, and the backup last, so
-                # that it holds what the others have changed.
+                # The history comes after callbacks that add to the logs. The backup is
+                # last, so that it holds what the others have changed.
                 callbacks=[*callbacks, history, backup],
                 verbose=verbose,
             )
@@ -108,16 +127,16 @@ def fit_resumable(
                 break
         history.epoch = epochs
         if stop.received:
-            obey(stop.received)
+            raise_for_signal(stop.received)
     return history
 
 
 def _stretches(step: int, steps: int, steps_per_epoch: int) -> Iterator[dict[str, int]]:
-    """Returns arguments of `fit`: the rest of an epoch, whole ones, a part of one."""
+    """Yields arguments of `fit`: for the rest of an epoch, whole epochs, a part."""
     while step < steps:
         epoch, done = divmod(step, steps_per_epoch)
         count = min(steps_per_epoch - done, steps - step)
-        # Whole epochs are one `fit`, as users and their callbacks expect.
+        # Whole epochs are one call of `fit`, as users and their callbacks expect.
         epochs = (steps - step) // count if count == steps_per_epoch else 1
         yield {
             "initial_epoch": epoch,
@@ -128,7 +147,7 @@ def _stretches(step: int, steps: int, steps_per_epoch: int) -> Iterator[dict[str
 
 
 def _build(model: tf.keras.Model, make_batches: Callable[..., tf.data.Dataset]) -> None:
-    """Creates all weights, which must be there to be restored."""
+    """Creates all weights: only those that exist can be restored."""
     strategy = model.distribute_strategy
     with strategy.scope():
         for batch in make_batches(first_step=0).take(1):
@@ -137,5 +156,5 @@ def _build(model: tf.keras.Model, make_batches: Callable[..., tf.data.Dataset]) 
                 compute_loss = tf.function(compute_loss, autograph=False)
             strategy.run(compute_loss, [batch])
         model.built = True
-        if hasattr(model.optimizer, "build"):  # Those of Keras' `legacy` lack it.
+        if hasattr(model.optimizer, "build"):  # Keras' legacy optimizers lack it.
             model.optimizer.build(model.trainable_variables)

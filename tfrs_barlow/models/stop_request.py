@@ -1,4 +1,4 @@
-"""Signals to stop, which wait for a good moment."""
+"""Signals to stop, noted until a good moment."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Notes SIGTERM and Ctrl-C in its body, instead of having them end the program.
+    """Notes SIGTERM and Ctrl-C while it is active, instead of ending the program.
 
-    A second Ctrl-C is not waited with. Signals that the program ignores stay ignored,
-    and outside the main thread, where Python handles no signals, nothing is noted.
+    A second Ctrl-C ends the program at once. Signals that the program ignores stay
+    ignored. Outside the main thread, where Python handles no signals, nothing is noted.
 
-    Example:
+    Attributes:
+        received: The signal, once there is one.
+
+    Examples:
         >>> import os, signal
         >>> with StopRequest() as stop:
         ...     os.kill(os.getpid(), signal.SIGTERM)
         ...     stop.received.name
         'SIGTERM'
-
-    Attributes:
-        received: The signal, once there is one.
     """
 
     def __init__(self) -> None:
@@ -54,13 +54,8 @@ class StopRequest:
         self.received = signal.Signals(number)
 
 
-def obey(received: signal.Signals) -> None:
-    """Ends the program as a signal would, but by an exception.
-
-    Raises:
-        KeyboardInterrupt: After Ctrl-C.
-        SystemExit: After SIGTERM, with the status that shells report of it, 143.
-    """
+def raise_for_signal(received: signal.Signals) -> None:
+    """Raises `KeyboardInterrupt` after Ctrl-C, else `SystemExit` (143 for SIGTERM)."""
     if received == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + received)

@@ -1,4 +1,4 @@
-"""Starts an encoder from what a pretraining run has left."""
+"""Starts an encoder from a checkpoint of a pretraining run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 import h5py
 import tensorflow as tf
 
+from tfrs_barlow import _checks
+from tfrs_barlow.models.base import checked_layer, checked_path
+
 _KERAS_FILES = (".keras", ".weights.h5")
 
 
@@ -19,19 +22,35 @@ def warm_start(
     encoder: tf.keras.layers.Layer,
     source: str | pathlib.Path,
     *,
-    attribute: str = "encoder",
+    attribute: str = "query_tower",
 ) -> tf.keras.layers.Layer:
     """Gives an encoder the weights it has in a checkpoint of a whole model.
 
-    The rest of the checkpoint, such as projector and optimizer, is left aside. Either
-    all weights of the encoder are restored, or none and an error says why.
+    The rest of the checkpoint, such as projector and optimizer, is ignored. Either all
+    weights of the encoder are restored, or an error says why none was.
 
-    Example:
+    Args:
+        encoder: The encoder, made with the same settings as the one in the checkpoint.
+            If it has no weights yet, it is built for inputs `[batch, length]`.
+        source: A folder of backups of `fit_resumable` or of checkpoints, of which the
+            latest is read; the path of a TensorFlow checkpoint; or a `.weights.h5` or
+            `.keras` file, written by `save_weights` or `save` of a Keras model.
+        attribute: The attribute of the saved model that holds the encoder. All models
+            of this package name it `query_tower`; a dot leads to attributes of parts.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint at `source`.
+        TypeError: If an argument has a wrong type.
+        ValueError: If the checkpoint holds no such encoder, or one of other shapes or
+            with more layers.
+
+    Examples:
         >>> import tempfile
         >>> def new_encoder():
-        ...     return tfrsb.layers.ItemPoolingEncoder(
-        ...         vocabulary_size=10, output_dim=4, pooling="mean"
-        ...     )
+        ...     return tfrsb.layers.ItemPoolingEncoder(10, output_dim=4)
         >>> pretraining = tfrsb.models.BarlowTwinsPretraining(new_encoder())
         >>> histories = tf.constant([[3, 4, 5], [7, 8, 0]])
         >>> embeddings = pretraining(histories)
@@ -40,29 +59,13 @@ def warm_start(
         >>> encoder = tfrsb.models.warm_start(new_encoder(), path)
         >>> bool(np.all(encoder(histories) == embeddings))
         True
-
-    Args:
-        encoder: The encoder to start, of the settings of the one in the checkpoint. If
-            it has no weights yet, it is built for inputs `[batch, length]`.
-        source: A folder of backups of `fit_resumable` or of checkpoints, of which the
-            latest is read; the path of a TensorFlow checkpoint; or a `.weights.h5` or
-            `.keras` file, as `save_weights` and `save` of a Keras model write them.
-        attribute: Under which attribute the checkpoint's model has the encoder:
-            `"encoder"` for `BarlowTwinsPretraining`, `"query_tower"` for `DualEncoder`,
-            `"dual_encoder.query_tower"` for `JointModel`.
-
-    Returns:
-        The encoder.
-
-    Raises:
-        FileNotFoundError: If there is no checkpoint at `source`.
-        ValueError: If the checkpoint holds no such encoder, or one of other shapes or
-            with more layers.
     """
+    checked_layer("encoder", encoder)
+    _checks.text("attribute", attribute)
+    path = _find(source)
     if not encoder.weights:
         encoder.build(tf.TensorShape([None, None]))
     before = encoder.get_weights()
-    path = _find(pathlib.Path(source))
     try:
         if path.name.endswith(_KERAS_FILES):
             _Model(encoder, attribute).load_weights(path)
@@ -70,10 +73,10 @@ def warm_start(
         else:
             _read_checkpoint(encoder, path, attribute)
             saved = _count_in_checkpoint(path, attribute)
-        # Neither way of reading minds what is left over.
+        # Neither way of reading fails if weights are left over.
         if saved > len(before):
             raise ValueError(f"{saved} weights were saved, of which {len(before)} fit.")
-    # What Keras and TensorFlow raise depends on what does not fit, and in which format.
+    # Which error Keras and TensorFlow raise depends on the format and on what differs.
     except (AssertionError, KeyError, ValueError) as error:
         encoder.set_weights(before)
         raise ValueError(
@@ -85,8 +88,9 @@ def warm_start(
     return encoder
 
 
-def _find(source: pathlib.Path) -> pathlib.Path:
+def _find(source: str | pathlib.Path) -> pathlib.Path:
     """Returns the path of a file, or the prefix of a TensorFlow checkpoint."""
+    source = checked_path("source", source)
     # Backups are in a folder of the worker that writes them.
     for folder in (source, source / "chief"):
         if latest := tf.train.latest_checkpoint(str(folder)):
@@ -97,7 +101,7 @@ def _find(source: pathlib.Path) -> pathlib.Path:
         return source
     raise FileNotFoundError(
         f"source must be a folder with checkpoints, a checkpoint, or a file that ends "
-        f"in {' or '.join(_KERAS_FILES)}, but {source} is none."
+        f"in {' or '.join(_KERAS_FILES)}, but {source} is not."
     )
 
 
@@ -113,7 +117,7 @@ def _read_checkpoint(encoder: Any, path: pathlib.Path, attribute: str) -> None:
 
 
 def _count_in_checkpoint(path: pathlib.Path, attribute: str) -> int:
-    """Returns how many variables of an encoder a checkpoint holds."""
+    """Returns the number of variables of an encoder in a checkpoint."""
     names = tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
     folder = f"{attribute.replace('.', '/')}/"
     return sum(
@@ -123,7 +127,7 @@ def _count_in_checkpoint(path: pathlib.Path, attribute: str) -> int:
 
 
 def _count_in_keras_file(path: pathlib.Path, encoder: Any, attribute: str) -> int:
-    """Returns how many variables of an encoder a file of Keras holds."""
+    """Returns the number of variables of an encoder in a file of Keras."""
     # How Keras names the group of an attribute depends on the names of all of them.
     with tempfile.TemporaryDirectory() as folder:
         own = pathlib.Path(folder) / "own.weights.h5"
@@ -145,7 +149,7 @@ def _names_in_keras_file(path: pathlib.Path) -> list[str]:
 
 
 class _Model(tf.keras.Model):
-    """A model that has an encoder where the one in the file has it, and no more."""
+    """A model with nothing but an encoder, at the same attribute as in the file."""
 
     def __init__(self, encoder: tf.keras.layers.Layer, attribute: str) -> None:
         super().__init__()
