@@ -379,7 +379,7 @@ def wrong_values(name: str, value: Callable[..., Any]) -> Iterator[tuple[str, An
             continue
         kind = kinds(parameter.annotation, module)
         if isinstance(kind, tuple):
-            wrong = ["no such name", 3]
+            wrong = ["no such name", [3]]
         elif float in kind:
             wrong = WRONG[float]
         elif len(kind) == 1:

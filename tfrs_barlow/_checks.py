@@ -88,6 +88,14 @@ def text(name: str, value: Any) -> str:
     return value
 
 
+def instances(name: str, values: Any, kind: type[_T]) -> list[_T]:
+    """Returns an argument that must be a list or tuple of objects of one class."""
+    is_list = isinstance(values, list | tuple)
+    if not is_list or not all(isinstance(value, kind) for value in values):
+        raise TypeError(_message(name, f"a list of {kind.__name__} objects", values))
+    return list(values)
+
+
 _COMPARISONS = {
     "at_least": (operator.ge, "of at least"),
     "above": (operator.gt, "above"),

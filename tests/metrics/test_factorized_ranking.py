@@ -1,4 +1,4 @@
-"""Ranking from embeddings: by hand, beside `FactorizedTopK`, and in TFRS models."""
+"""Ranking from embeddings: by hand, against `FactorizedTopK`, and in TFRS models."""
 
 import os
 import pathlib
@@ -197,12 +197,12 @@ def test_in_a_tfrs_model(by_task):
         "mrr": np.average(1 / ranks, weights=weights),
         "coverage_3": len(np.unique(np.argsort(-scores[:, 3:])[:, :3])) / 57,
     }
-    for name, figure in expected.items():
-        assert shown[name] == pytest.approx(figure, rel=1e-5), name
+    for name, value in expected.items():
+        assert shown[name] == pytest.approx(value, rel=1e-5), name
 
 
-def test_beside_factorized_top_k_on_distinct_scores():
-    """Where nothing ties or is stale, both say the same."""
+def test_equals_factorized_top_k_on_distinct_scores():
+    """Without ties and stale candidates both give the same values."""
     table = tf.constant(RNG.normal(size=[50, 4]), tf.float32)
     queries = tf.constant(RNG.normal(size=[40, 4]), tf.float32)
     labels = tf.constant(RNG.integers(3, 50, size=40))
@@ -221,7 +221,7 @@ def test_beside_factorized_top_k_on_distinct_scores():
     tfrs.tasks.Retrieval(metrics=both[0])(
         queries, tf.gather(table, labels), candidate_ids=labels
     )
-    theirs, ours = ([float(figure) for figure in one.result()] for one in both)
+    theirs, ours = ([float(value) for value in one.result()] for one in both)
     assert ours == pytest.approx(theirs)
     assert ours[1] > 0
 
@@ -286,4 +286,10 @@ def test_fewer_ids_than_queries():
 @pytest.mark.parametrize("metrics", [[], [HitRate(3), HitRate(3)]])
 def test_bad_metrics(metrics):
     with pytest.raises(ValueError, match="metrics must hold at least one metric and"):
+        FactorizedRanking(TABLE, metrics)
+
+
+@pytest.mark.parametrize("metrics", [None, HitRate(3), ["mrr"]])
+def test_what_is_no_list_of_metrics_is_refused(metrics: object) -> None:
+    with pytest.raises(TypeError, match="metrics must be a list of Metric objects"):
         FactorizedRanking(TABLE, metrics)

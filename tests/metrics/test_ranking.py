@@ -1,5 +1,9 @@
 """Ranking metrics: by hand, against scikit-learn, and in Keras models."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,7 +34,7 @@ def rank(label, scores, **kwargs):
 
 
 def in_graph(metric, **options):
-    """The update as a function of its own; Keras' returns an operation in a graph."""
+    """Wraps the update in a graph, where that of Keras returns an operation."""
 
     @tf.function(**options)
     def update(y_true, y_pred):
@@ -147,7 +151,7 @@ def test_coverage_counts_an_item_once_over_batches():
 
 def test_popularity_by_hand():
     counts = [99, 99, 99, 10, 2, 0, 6, 1]
-    # Lists of a mean popularity of 4, 4 and 10; who has none does not count.
+    # Lists of a mean popularity of 4, 4 and 10; users without a list do not count.
     metric = PopularityBias(2, counts)
     assert result(metric, [3] * 4, RECOMMENDED) == pytest.approx(18 / 3)
     metric.reset_state()
@@ -198,18 +202,18 @@ def test_as_our_own_evaluation(decimals):
         timestamps=np.zeros(800, np.int64),
         row_splits=np.arange(0, 801, 8),
     )
-    figures = ranking_metrics(label_ranks(scores, labels, seen=seen))
+    expected = ranking_metrics(label_ranks(scores, labels, seen=seen))
     rows = np.repeat(np.arange(100), seen.lengths)
     left_out = scores.copy()
     left_out[rows, seen.item_ids] = -INF
     left_out[np.arange(100), labels] = scores[np.arange(100), labels]
     for metric in HitRate(1), HitRate(10), NDCG(10), MRR():
         assert result(metric, labels, left_out) == pytest.approx(
-            getattr(figures, metric.name), rel=1e-6
+            getattr(expected, metric.name), rel=1e-6
         )
 
 
-def test_a_collapsed_model_has_figures_near_zero():
+def test_the_metrics_of_a_collapsed_model_are_near_zero():
     alike = np.full([50, 1000], 0.7)
     labels = RNG.integers(3, 1000, size=50)
     assert result(HitRate(10), labels, alike) == 0
@@ -385,20 +389,27 @@ def test_scores_of_other_items(metric):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "error", "message"),
     [
-        (lambda: HitRate(0), "k must be at least 1, but it is 0"),
-        (lambda: MRR(0), "k must be at least 1, but it is 0"),
-        (lambda: Coverage(0, 9), "k must be at least 1, but it is 0"),
-        (lambda: PopularityBias(0, COUNTS), "k must be at least 1, but it is 0"),
-        (lambda: NDCG(3, first_item_id=-1), "first_item_id must be at least 0.*-1"),
-        (lambda: Coverage(3, 3), "first_item_id must .* below .* 3, but it is 3"),
-        (lambda: PopularityBias(3, [1, 1, 1]), "first_item_id must .* below .* 3"),
-        (lambda: PopularityBias(3, [COUNTS]), "item_counts must have the shape"),
-        (lambda: PopularityBias(3, -COUNTS), "item_counts must .* not negative"),
-        (lambda: PopularityBias(3, COUNTS * np.nan), "item_counts must .* finite"),
+        (lambda: HitRate(0), ValueError, "k must be .* at least 1, but it is 0"),
+        (lambda: HitRate(2.5), TypeError, "k must be an integer"),
+        (lambda: NDCG(None), TypeError, "k must be an integer"),
+        (lambda: MRR(0), ValueError, "k must be"),
+        (lambda: Coverage(0, 9), ValueError, "k must be"),
+        (lambda: Coverage(2.5, 10), TypeError, "k must be an integer"),
+        (lambda: Coverage(3, "9"), TypeError, "vocabulary_size must be an integer"),
+        (lambda: PopularityBias(0, COUNTS), ValueError, "k must be"),
+        (lambda: NDCG(3, first_item_id=-1), ValueError, "first_item_id must be .*-1"),
+        (lambda: Coverage(3, 3), ValueError, "first_item_id must be .* at most 2"),
+        (lambda: PopularityBias(3, [1, 1, 1]), ValueError, "first_item_id must be"),
+        (lambda: PopularityBias(3, [COUNTS]), ValueError, "item_counts must have the"),
+        (lambda: PopularityBias(3, -COUNTS), ValueError, "item_counts .* not negative"),
+        (lambda: PopularityBias(3, COUNTS * np.nan), ValueError, "item_counts .*finit"),
+        (lambda: PopularityBias(3, ["many"]), TypeError, "item_counts must hold num"),
     ],
 )
-def test_bad_arguments(make, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_arguments_are_named(
+    make: Callable[[], tf.keras.metrics.Metric], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
         make()

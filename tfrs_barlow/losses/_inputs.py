@@ -16,8 +16,8 @@ def validated_pair(
 
     Without `whole_batch`, other replicas hold more rows, and one row is enough here.
     """
-    first = _validated("first_embeddings", first, whole_batch)
-    second = _validated("second_embeddings", second, whole_batch)
+    first = validated("first_embeddings", first, whole_batch)
+    second = validated("second_embeddings", second, whole_batch)
     if not first.shape.is_compatible_with(second.shape):
         raise ValueError(
             "first_embeddings and second_embeddings must have the same shape, but they "
@@ -35,7 +35,8 @@ def validated_pair(
     return tf.ensure_shape(first, shape), tf.ensure_shape(second, shape)
 
 
-def _validated(name: str, embeddings: Any, whole_batch: bool) -> tf.Tensor:
+def validated(name: str, embeddings: Any, whole_batch: bool) -> tf.Tensor:
+    """Returns one view, `[batch, dim]`, of any floating type."""
     embeddings = _to_tensor(name, embeddings)
     if not embeddings.dtype.is_floating:
         raise TypeError(

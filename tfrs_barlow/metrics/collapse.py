@@ -1,24 +1,25 @@
-"""Signs of collapse, read off the embeddings of two views.
+"""Signs of collapse in the embeddings of two views.
 
-The usual sign, the standard deviation of l2-normalized embeddings, cannot tell a
-healthy batch from one whose features are all copies of one, and after a batch
-normalization not even from a constant one. These can.
+The usual sign is the standard deviation of l2-normalized embeddings. It cannot
+distinguish a healthy batch from one whose features are all copies of one, nor, after
+batch normalization, from a constant one. These signs can.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfrs_barlow.losses._inputs import validated
 from tfrs_barlow.losses._standardize import standardize_batch
 
 MAX_FEATURES = 128
-"""No more features are looked at: enough to see a collapse, and cheap."""
+"""The largest number of features looked at: enough to see a collapse, and cheap."""
 
 
 class CollapseDiagnostics(NamedTuple):
-    """What a batch of embeddings says about its encoder; each a float32 scalar.
+    """Signs of collapse in a batch of embeddings; each is a float32 scalar.
 
     Attributes:
         mean_abs_off_diagonal: The mean |C_ij| of different features across views: 1 if
@@ -29,8 +30,8 @@ class CollapseDiagnostics(NamedTuple):
             correlation matrix. From 1 (copies of one) to their number (uncorrelated);
             0 if all are constant.
         standard_deviation: The mean over the features of the first view of their
-            standard deviation over the batch: 0 if the encoder says the same of every
-            sequence.
+            standard deviation over the batch: 0 if the encoder maps every sequence to
+            the same embedding.
     """
 
     mean_abs_off_diagonal: tf.Tensor
@@ -43,9 +44,21 @@ def collapse_diagnostics(
 ) -> CollapseDiagnostics:
     """Returns the signs of collapse in a batch of embeddings.
 
-    Of more than `MAX_FEATURES` features, some are looked at, evenly spread.
+    Of more than `MAX_FEATURES` features, evenly spaced ones are used.
 
-    Example:
+    Args:
+        first_embeddings: `[batch, dim]`, floating, before any normalization. A batch of
+            one row or none has no variance: all signs are 0.
+        second_embeddings: The other view, of the same shape.
+
+    Returns:
+        The `CollapseDiagnostics`.
+
+    Raises:
+        TypeError: If an input is not floating.
+        ValueError: If an input is not `[batch, dim]`.
+
+    Examples:
         >>> user = tf.random.normal([256, 1])
         >>> copies = tf.tile(user, [1, 32])
         >>> signs = tfrsb.metrics.collapse_diagnostics(copies, copies)
@@ -57,17 +70,13 @@ def collapse_diagnostics(
         True
 
     References:
-        The participation ratio: Gao et al. 2017, A theory of multineuronal
-        dimensionality, dynamics and measurement, bioRxiv 214262.
-
-    Args:
-        first_embeddings: `[batch, dim]`, floating, before any normalization. A batch of
-            one row or none varies in nothing: all signs are 0.
-        second_embeddings: The other view, of the same shape.
+        - Gao et al. (2017), "A theory of multineuronal dimensionality, dynamics and
+          measurement" (the participation ratio), https://doi.org/10.1101/214262.
     """
-    first = _some_features(first_embeddings)
+    first = _some_features("first_embeddings", first_embeddings)
+    second = _some_features("second_embeddings", second_embeddings)
     a = standardize_batch(first, epsilon=0.0)
-    b = standardize_batch(_some_features(second_embeddings), epsilon=0.0)
+    b = standardize_batch(second, epsilon=0.0)
     own = tf.matmul(a, a, transpose_a=True)
     across = tf.abs(tf.matmul(a, b, transpose_a=True))
     rows, features = tf.unstack(tf.cast(tf.shape(first), tf.float32))
@@ -86,7 +95,8 @@ def collapse_diagnostics(
     )
 
 
-def _some_features(embeddings: tf.Tensor) -> tf.Tensor:
-    """Returns `MAX_FEATURES` columns at equal distances, or all if they are fewer."""
+def _some_features(name: str, embeddings: Any) -> tf.Tensor:
+    """Returns `MAX_FEATURES` evenly spaced columns, or all if there are fewer."""
+    embeddings = validated(name, embeddings, whole_batch=False)
     step = -(-tf.shape(embeddings)[1] // MAX_FEATURES)
     return tf.stop_gradient(tf.cast(embeddings[:, ::step], tf.float32))

@@ -1,4 +1,4 @@
-"""The ranking metrics as `tfrs.tasks.Retrieval` takes them: from embeddings."""
+"""Ranking metrics from embeddings, as `tfrs.tasks.Retrieval` takes them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_barlow import _checks
 from tfrs_barlow.metrics.item_scores import label_ids
 
 
 class FactorizedRanking(tfrs.metrics.Factorized):
     """Ranks all items for each query, by id, for any metrics of `(y_true, y_pred)`.
 
-    It goes where `tfrs.metrics.FactorizedTopK` goes, instead of it or beside it:
+    Use it in place of `tfrs.metrics.FactorizedTopK` or together with it:
 
         retrieval = tfrs.tasks.Retrieval(metrics=[factorized_top_k, factorized_ranking])
         retrieval(queries, candidates, candidate_ids=ids, compute_metrics=not training)
 
-    but three things differ, which can make `FactorizedTopK` report what is not there:
+    It differs in three ways, each of which can make `FactorizedTopK` report too much:
 
-    - It tells items apart by id, so `candidate_ids` must be given. Without them
-      `FactorizedTopK` goes by score: it asks whether the label's score is among the
+    - It identifies items by id, so `candidate_ids` must be given. Without them
+      `FactorizedTopK` compares scores: it asks whether the label's score is among the
       best, and a tie counts as yes. A collapsed encoder, which scores all items alike,
-      then gets an accuracy of 1 (or of 0: it computes the label's score otherwise than
-      those of the candidates, so rounding may decide). Here it gets nearly 0.
-    - Its candidates are always those of now. An index or a cached dataset of
-      candidates keeps the embeddings of the time it was built.
+      then gets an accuracy of 1 (or of 0: it computes the label's score in another way
+      than those of the candidates, so rounding may decide). Here it gets nearly 0.
+    - It uses the current candidates. An index or a cached dataset of candidates keeps
+      the embeddings from when it was built.
     - It can leave out the items a user has seen. The task does not pass them on, so
       then keep it out of the task, as an attribute of the model, and write in
       `compute_loss`:
@@ -35,11 +36,24 @@ class FactorizedRanking(tfrs.metrics.Factorized):
           if not training:
               self.ranking.update_state(queries, None, ids, excluded_ids=history)
 
-      The model reports its metrics all the same.
+      The model still reports its metrics.
 
     All scores of a batch are held at once, `[batch, num_items]` in float32.
 
-    Example:
+    Args:
+        candidates: The embeddings of all ids, `[num_items, dim]`, where row i belongs
+            to the id i, reserved ids included: a variable, or a function that returns
+            them, such as `lambda: model.candidate_embeddings(vocabulary.size)`. A
+            tensor or an array never changes. They do not become weights of the metric.
+        metrics: What to compute, such as `[HitRate(10), NDCG(10)]`: any Keras metrics
+            of `y_true` ids and `y_pred` scores of all ids.
+        name: The name of the layer. The metrics keep theirs.
+
+    Raises:
+        ValueError: If `metrics` is empty or two have the same name.
+        TypeError: If `metrics` is not a list of Keras metrics.
+
+    Examples:
         >>> table = tf.Variable([[0.0], [0.0], [0.0], [1.0], [2.0], [3.0]])
         >>> ranking = tfrsb.metrics.FactorizedRanking(
         ...     table, [tfrsb.metrics.HitRate(1), tfrsb.metrics.MRR()]
@@ -56,32 +70,18 @@ class FactorizedRanking(tfrs.metrics.Factorized):
         [1.0, 1.0]
 
     References:
-        Krichene and Rendle 2020, On sampled metrics for item recommendation, KDD 2020
-        (why to rank all items).
+        - Krichene and Rendle (2020), "On sampled metrics for item recommendation" (why
+          to rank all items), https://doi.org/10.1145/3394486.3403226.
     """
 
     def __init__(
         self,
         candidates: Any | Callable[[], Any],
         metrics: Sequence[tf.keras.metrics.Metric],
+        *,
         name: str = "factorized_ranking",
     ) -> None:
-        """Initializes the metric.
-
-        Args:
-            candidates: The embeddings of all ids, `[num_items, dim]`, where row i is
-                that of the id i, reserved ids included: a variable, or a function that
-                returns them, such as
-                `lambda: model.candidate_embeddings(vocabulary.size)`. A tensor or an
-                array is taken as it is now. The metric does not own them: they are not
-                among its weights.
-            metrics: What to compute, such as `[HitRate(10), NDCG(10)]`: any Keras
-                metrics of `y_true` ids and `y_pred` scores of all ids.
-            name: The name of the layer. The metrics keep theirs.
-
-        Raises:
-            ValueError: If `metrics` is empty or two have the same name.
-        """
+        metrics = _checks.instances("metrics", metrics, tf.keras.metrics.Metric)
         names = [metric.name for metric in metrics]
         if not names or len(set(names)) < len(names):
             raise ValueError(
@@ -89,9 +89,9 @@ class FactorizedRanking(tfrs.metrics.Factorized):
                 f"holds {names}."
             )
         super().__init__(name=name)
-        # Keras would take a variable or a layer set here for a weight of its own.
+        # Keras would take a variable or a layer for a weight of this layer.
         self._candidates = candidates if callable(candidates) else lambda: candidates
-        self._ranking_metrics = list(metrics)
+        self._ranking_metrics = metrics
 
     def update_state(
         self,
@@ -106,14 +106,14 @@ class FactorizedRanking(tfrs.metrics.Factorized):
         Args:
             query_embeddings: `[batch, dim]`, floating.
             true_candidate_embeddings: Not used, may be `None`: the score of a label is
-                computed as that of any other item, so rounding cannot set it apart.
+                computed like that of any other item, so rounding makes no difference.
             true_candidate_ids: `[batch]` or `[batch, 1]`, the integer ids of the
                 labels. More than queries, as with extra negatives in
                 `tfrs.tasks.Retrieval`, means that the first ones are the labels.
             sample_weight: `[batch]`, the weights of the queries.
             excluded_ids: `[batch, any]`, dense or ragged: ids to leave out of the row's
-                ranking unless they are its label. Reserved ids, such as padding with 0,
-                and ids that are out of range, such as -1, change nothing.
+                ranking unless they are its label. Reserved ids, such as the padding 0,
+                and ids that are out of range, such as -1, have no effect.
 
         Returns:
             The update, for graph mode.
@@ -152,7 +152,7 @@ def _without(excluded_ids: Any, scores: tf.Tensor, labels: tf.Tensor) -> tf.Tens
     rows, columns = tf.unstack(tf.shape(scores, tf.int64))
     cells = tf.range(rows)[:, tf.newaxis] * columns + ids
     ignored = (ids < 0) | (ids >= columns) | (ids == labels[:, tf.newaxis])
-    # A sum over segments leaves out the negative ones, and keeps shapes static for XLA.
+    # A sum over segments skips negative ids, and keeps shapes static for XLA.
     cells = tf.where(ignored, tf.constant(-1, tf.int64), cells)
     times = tf.math.unsorted_segment_sum(
         tf.ones_like(ids, tf.int32), cells, rows * columns

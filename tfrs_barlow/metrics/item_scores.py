@@ -1,4 +1,4 @@
-"""What ranking metrics read from the scores of all items: ranks, and the top k."""
+"""Ranks of labels and top k lists, from the scores of all items."""
 
 from __future__ import annotations
 
@@ -11,17 +11,7 @@ MISS = float("inf")
 
 
 def rankable_scores(y_pred: Any, first_item_id: int) -> tf.Tensor:
-    """Returns checked scores; those of reserved ids are -inf.
-
-    Args:
-        y_pred: `[batch, num_items]`, floating: column i is the score of the id i.
-        first_item_id: The ids below are reserved.
-
-    Raises:
-        TypeError: If `y_pred` is not floating.
-        ValueError: If `y_pred` is not a matrix.
-        tf.errors.InvalidArgumentError: If a score is NaN.
-    """
+    """Returns checked scores, `[batch, num_items]`; those of reserved ids are -inf."""
     scores = tf.convert_to_tensor(y_pred)
     if not scores.dtype.is_floating:
         raise TypeError(f"y_pred must be floating, but it is {scores.dtype.name}.")
@@ -40,16 +30,7 @@ def rankable_scores(y_pred: Any, first_item_id: int) -> tf.Tensor:
 
 
 def label_ids(y_true: Any, num_rows: tf.Tensor) -> tf.Tensor:
-    """Returns checked labels, int64 of shape `[batch]`.
-
-    Args:
-        y_true: Integer ids of shape `[batch]`, or `[batch, 1]`, as Keras passes them.
-        num_rows: How many there must be.
-
-    Raises:
-        TypeError: If they are not integers.
-        tf.errors.InvalidArgumentError: If their number is another.
-    """
+    """Returns checked labels, one for each row: int64, `[num_rows]`."""
     labels = tf.convert_to_tensor(y_true)
     if not labels.dtype.is_integer:
         raise TypeError(
@@ -66,24 +47,19 @@ def label_ids(y_true: Any, num_rows: tf.Tensor) -> tf.Tensor:
 
 
 def label_ranks(y_true: Any, y_pred: Any, first_item_id: int) -> tf.Tensor:
-    """Returns the rank of each row's label, 1 is best, float32 of shape `[batch]`.
+    """Returns the rank of each row's label, 1 is best: float32, `[batch]`.
 
     The rank is 1 + the number of items that score higher + that of the other items that
     score the same. A label that is reserved, out of range, or scored -inf has the rank
     `MISS`.
-
-    Args:
-        y_true: As in `label_ids`.
-        y_pred: As in `rankable_scores`.
-        first_item_id: As in `rankable_scores`.
     """
     scores = rankable_scores(y_pred, first_item_id)
     labels = label_ids(y_true, tf.shape(scores)[0])
     last = tf.shape(scores, tf.int64)[1] - 1
     inside = (labels >= 0) & (labels <= last)
     label_scores = tf.gather(scores, tf.clip_by_value(labels, 0, last), batch_dims=1)
-    # "Not lower" counts the label itself, which is the 1 of the rank. And where XLA has
-    # dropped the check for NaN, it counts NaN against the label.
+    # "Not lower" counts the label itself, which is the 1 of the rank. Under XLA, which
+    # drops the check for NaN, it also counts NaN against the label.
     before = ~(scores < label_scores[:, tf.newaxis])
     ranks = tf.reduce_sum(tf.cast(before, tf.float32), axis=1)
     return tf.where(inside & (label_scores > _excluded(scores)), ranks, MISS)
@@ -92,22 +68,10 @@ def label_ranks(y_true: Any, y_pred: Any, first_item_id: int) -> tf.Tensor:
 def top_items(
     y_pred: Any, k: int, first_item_id: int, num_items: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the ids of each row's k best items, and which of them are recommended.
+    """Returns each row's k best ids, and whether each of them is recommended.
 
-    Of equal scores the lower id comes first. Where fewer than `k` items are left, the
-    rest of the row is not recommended.
-
-    Args:
-        y_pred: As in `rankable_scores`.
-        k: The length of the list.
-        first_item_id: As in `rankable_scores`.
-        num_items: How many columns `y_pred` must have.
-
-    Returns:
-        Ids, int32, and booleans, both of the shape `[batch, min(k, num_items)]`.
-
-    Raises:
-        ValueError: If `y_pred` has another number of columns.
+    Both are `[batch, min(k, num_items)]`. Of equal scores the lower id comes first. If
+    fewer than `k` items are left, the rest of the row is not recommended.
     """
     scores = rankable_scores(y_pred, first_item_id)
     if not scores.shape[1:].is_compatible_with([num_items]):
@@ -121,31 +85,10 @@ def top_items(
 
 
 def row_weights(sample_weight: Any | None, num_rows: tf.Tensor) -> tf.Tensor:
-    """Returns the weight of each row, float32 of shape `[batch]`.
-
-    Args:
-        sample_weight: `[batch]`, `[batch, 1]`, a scalar, or `None` for 1.
-        num_rows: The size of the batch.
-    """
+    """Returns the weight of each row, float32, `[num_rows]`: 1 without weights."""
     weights = 1.0 if sample_weight is None else sample_weight
     weights = tf.reshape(tf.cast(weights, tf.float32), [-1])
     return tf.broadcast_to(weights, [num_rows])
-
-
-def check_ids_from(first_item_id: int, num_items: int | None = None) -> None:
-    """Raises a ValueError unless `first_item_id` is an id, and below `num_items`."""
-    limit = float("inf") if num_items is None else num_items
-    if not 0 <= first_item_id < limit:
-        raise ValueError(
-            f"first_item_id must be at least 0 and below the number of ids, {limit}, "
-            f"but it is {first_item_id}."
-        )
-
-
-def check_k(k: int) -> None:
-    """Raises a ValueError unless `k` can be the length of a list."""
-    if k < 1:
-        raise ValueError(f"k must be at least 1, but it is {k}.")
 
 
 def _excluded(scores: tf.Tensor) -> tf.Tensor:

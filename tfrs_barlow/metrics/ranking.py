@@ -2,16 +2,16 @@
 
 They take `y_true`, `[batch]` integer item ids, and `y_pred`, `[batch, num_items]`
 floating scores, of which column i belongs to the id i. So they go into
-`model.compile(metrics=[...])` of any Keras model that scores all items, and, by
-`FactorizedRanking`, into `tfrs.tasks.Retrieval`. All of them agree on this:
+`model.compile(metrics=[...])` of any Keras model that scores all items, and, through
+`FactorizedRanking`, into `tfrs.tasks.Retrieval`. All of them follow these rules:
 
 - Reserved ids, those below `first_item_id`, are never recommended.
 - An item that scores -inf is never recommended: so a seen item is left out of a user's
   ranking. A label that scores -inf is a miss, so leave the score of the label as it is.
 - A label that is reserved or out of range is a miss.
-- Another item that scores the same as the label counts as ranked before it. So a
-  collapsed model, which scores all items alike, gets figures near zero and not perfect
-  ones. Scores in half precision tie often: rather score in float32.
+- Another item that scores the same as the label is ranked before it. So a collapsed
+  model, which scores all items alike, gets values near zero and not perfect ones.
+  Scores in half precision tie often: prefer float32.
 - NaN is an error, not a rank. (XLA drops such checks; there a NaN counts against the
   label.)
 """
@@ -23,26 +23,24 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.ids import FIRST_ITEM_ID
-from tfrs_barlow.metrics.item_scores import MISS, check_ids_from, check_k, label_ranks
+from tfrs_barlow.metrics.item_scores import MISS, label_ranks
 
 
 class _LabelRankMean(tf.keras.metrics.Mean, abc.ABC):
-    """The mean over users of what their label's rank is worth."""
+    """The mean over users of the value of their label's rank."""
 
     def __init__(
         self, k: int | None, first_item_id: int, name: str, dtype: Any | None
     ) -> None:
-        if k is not None:
-            check_k(k)
-        check_ids_from(first_item_id)
         super().__init__(name=name, dtype=dtype)
-        self.k = k
-        self.first_item_id = first_item_id
+        self.k = None if k is None else _checks.integer("k", k, at_least=1)
+        self.first_item_id = _checks.integer("first_item_id", first_item_id, at_least=0)
 
     @abc.abstractmethod
-    def _worth(self, ranks: tf.Tensor) -> tf.Tensor:
-        """Returns what ranks of at most `k` are worth."""
+    def _value(self, ranks: tf.Tensor) -> tf.Tensor:
+        """Returns the values of ranks of at most `k`."""
 
     def update_state(
         self, y_true: Any, y_pred: Any, sample_weight: Any | None = None
@@ -63,11 +61,11 @@ class _LabelRankMean(tf.keras.metrics.Mean, abc.ABC):
         """
         ranks = label_ranks(y_true, y_pred, self.first_item_id)
         counted = ranks <= (MISS if self.k is None else self.k)
-        worth = tf.where(counted, self._worth(ranks), 0.0)
-        return super().update_state(worth, sample_weight)
+        values = tf.where(counted, self._value(ranks), 0.0)
+        return super().update_state(values, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what the metric can be made again from."""
+        """Returns the arguments of the constructor."""
         own = {"k": self.k, "first_item_id": self.first_item_id}
         return {**super().get_config(), **own}
 
@@ -78,7 +76,17 @@ class HitRate(_LabelRankMean):
 
     With one right item per user it equals the recall.
 
-    Example:
+    Args:
+        k: How many items are recommended, at least 1.
+        first_item_id: The ids below are reserved; 0 reserves none.
+        name: The name of the metric, by default `hit_rate_10` and so on.
+        dtype: The type of the result; see `tf.keras.metrics.Metric`.
+
+    Raises:
+        ValueError: If `k` or `first_item_id` is out of its range.
+        TypeError: If one of them is not an integer.
+
+    Examples:
         >>> hit_rate = tfrsb.metrics.HitRate(1)
         >>> scores = tf.constant([[9, 9, 9, 0.1, 0.7], [9, 9, 9, 0.5, 0.5]])
         >>> _ = hit_rate.update_state([4, 4], scores)  # The ids 0 to 2 are reserved.
@@ -94,20 +102,10 @@ class HitRate(_LabelRankMean):
         name: str | None = None,
         dtype: Any | None = None,
     ) -> None:
-        """Initializes the metric.
-
-        Args:
-            k: How many items are recommended.
-            first_item_id: The ids below are reserved; 0 if none is.
-            name: Default: `hit_rate_10` and so on.
-            dtype: Of the result; see `tf.keras.metrics.Metric`.
-
-        Raises:
-            ValueError: If `k` is not positive or `first_item_id` is negative.
-        """
+        k = _checks.integer("k", k, at_least=1)
         super().__init__(k, first_item_id, name or f"hit_rate_{k}", dtype)
 
-    def _worth(self, ranks: tf.Tensor) -> tf.Tensor:
+    def _value(self, ranks: tf.Tensor) -> tf.Tensor:
         return tf.ones_like(ranks)
 
 
@@ -118,15 +116,25 @@ class NDCG(_LabelRankMean):
     With one right item per user the ideal gain is 1, and the mean is that of
     1 / log2(1 + rank), or 0 for ranks beyond k.
 
-    Example:
+    Args:
+        k: How many items are recommended, at least 1.
+        first_item_id: The ids below are reserved; 0 reserves none.
+        name: The name of the metric, by default `ndcg_10` and so on.
+        dtype: The type of the result; see `tf.keras.metrics.Metric`.
+
+    Raises:
+        ValueError: If `k` or `first_item_id` is out of its range.
+        TypeError: If one of them is not an integer.
+
+    Examples:
         >>> ndcg = tfrsb.metrics.NDCG(10, first_item_id=0)
         >>> _ = ndcg.update_state([0], tf.constant([[0.3, 0.2, 0.4, 0.5]]))
         >>> float(ndcg.result())  # Rank 3.
         0.5
 
     References:
-        Järvelin and Kekäläinen 2002, Cumulated gain-based evaluation of IR techniques,
-        ACM Transactions on Information Systems 20(4).
+        - Järvelin and Kekäläinen (2002), "Cumulated gain-based evaluation of IR
+          techniques", https://doi.org/10.1145/582415.582418.
     """
 
     def __init__(
@@ -137,20 +145,10 @@ class NDCG(_LabelRankMean):
         name: str | None = None,
         dtype: Any | None = None,
     ) -> None:
-        """Initializes the metric.
-
-        Args:
-            k: How many items are recommended.
-            first_item_id: The ids below are reserved; 0 if none is.
-            name: Default: `ndcg_10` and so on.
-            dtype: Of the result; see `tf.keras.metrics.Metric`.
-
-        Raises:
-            ValueError: If `k` is not positive or `first_item_id` is negative.
-        """
+        k = _checks.integer("k", k, at_least=1)
         super().__init__(k, first_item_id, name or f"ndcg_{k}", dtype)
 
-    def _worth(self, ranks: tf.Tensor) -> tf.Tensor:
+    def _value(self, ranks: tf.Tensor) -> tf.Tensor:
         return tf.math.log(2.0) / tf.math.log1p(ranks)
 
 
@@ -158,7 +156,17 @@ class NDCG(_LabelRankMean):
 class MRR(_LabelRankMean):
     """The mean reciprocal rank.
 
-    Example:
+    Args:
+        k: Ranks beyond this count as 0, at least 1; `None` counts all.
+        first_item_id: The ids below are reserved; 0 reserves none.
+        name: The name of the metric, by default `mrr`, or `mrr_10` and so on.
+        dtype: The type of the result; see `tf.keras.metrics.Metric`.
+
+    Raises:
+        ValueError: If `k` or `first_item_id` is out of its range.
+        TypeError: If one of them is not an integer.
+
+    Examples:
         >>> mrr = tfrsb.metrics.MRR(first_item_id=0)
         >>> _ = mrr.update_state([0, 3], tf.constant([[0.3, 0.2, 0.4, 0.5]] * 2))
         >>> round(float(mrr.result()), 4)  # Ranks 3 and 1.
@@ -173,19 +181,8 @@ class MRR(_LabelRankMean):
         name: str | None = None,
         dtype: Any | None = None,
     ) -> None:
-        """Initializes the metric.
-
-        Args:
-            k: Ranks beyond count as 0; `None` counts all.
-            first_item_id: The ids below are reserved; 0 if none is.
-            name: Default: `mrr`, or `mrr_10` and so on.
-            dtype: Of the result; see `tf.keras.metrics.Metric`.
-
-        Raises:
-            ValueError: If `k` is not positive or `first_item_id` is negative.
-        """
         default = "mrr" if k is None else f"mrr_{k}"
         super().__init__(k, first_item_id, name or default, dtype)
 
-    def _worth(self, ranks: tf.Tensor) -> tf.Tensor:
+    def _value(self, ranks: tf.Tensor) -> tf.Tensor:
         return 1.0 / ranks

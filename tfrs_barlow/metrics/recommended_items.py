@@ -1,8 +1,8 @@
 """Keras metrics of what a model recommends: how many items, and how popular ones.
 
-They take the same arguments as the metrics of `ranking`, whose rules about reserved
-ids, -inf and NaN apply. The labels do not matter. Among items that score the same,
-those of the lowest ids are recommended.
+They take the same arguments and follow the same rules about reserved ids, -inf and NaN
+as the metrics in `ranking.py`. The labels do not matter. Among items that score the
+same, those with the lowest ids are recommended.
 """
 
 from __future__ import annotations
@@ -13,23 +13,30 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.ids import FIRST_ITEM_ID
-from tfrs_barlow.metrics.item_scores import (
-    check_ids_from,
-    check_k,
-    row_weights,
-    top_items,
-)
+from tfrs_barlow.metrics.item_scores import row_weights, top_items
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
 class Coverage(tf.keras.metrics.Metric):
     """Catalog coverage: the share of all items that are in any user's first k.
 
-    It says nothing without the number of users: n users can cover no more than n k
-    items.
+    It means nothing without the number of users: n users can cover at most n k items.
 
-    Example:
+    Args:
+        k: How many items are recommended, at least 1.
+        vocabulary_size: The number of ids, reserved ones included: the columns of the
+            scores.
+        first_item_id: The ids below are reserved; 0 reserves none.
+        name: The name of the metric, by default `coverage_10` and so on.
+        dtype: The type of the result; see `tf.keras.metrics.Metric`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If an argument is of a wrong type.
+
+    Examples:
         >>> coverage = tfrsb.metrics.Coverage(1, vocabulary_size=7)
         >>> alike = tf.constant([[0, 0, 0, 0.1, 0.7, 0.2, 0.3]] * 2)
         >>> _ = coverage.update_state([3, 4], alike)
@@ -37,8 +44,8 @@ class Coverage(tf.keras.metrics.Metric):
         0.25
 
     References:
-        Ge et al. 2010, Beyond accuracy: evaluating recommender systems by coverage and
-        serendipity, RecSys 2010.
+        - Ge et al. (2010), "Beyond accuracy: evaluating recommender systems by coverage
+          and serendipity", https://doi.org/10.1145/1864708.1864761.
     """
 
     def __init__(
@@ -50,26 +57,16 @@ class Coverage(tf.keras.metrics.Metric):
         name: str | None = None,
         dtype: Any | None = None,
     ) -> None:
-        """Initializes the metric.
-
-        Args:
-            k: How many items are recommended.
-            vocabulary_size: The number of ids, reserved ones included: the columns of
-                the scores.
-            first_item_id: The ids below are reserved; 0 if none is.
-            name: Default: `coverage_10` and so on.
-            dtype: Of the result; see `tf.keras.metrics.Metric`.
-
-        Raises:
-            ValueError: If `k` is not positive or `first_item_id` not an id.
-        """
-        check_k(k)
-        check_ids_from(first_item_id, vocabulary_size)
+        k = _checks.integer("k", k, at_least=1)
         super().__init__(name=name or f"coverage_{k}", dtype=dtype)
         self.k = k
-        self.vocabulary_size = vocabulary_size
-        self.first_item_id = first_item_id
-        # Not a boolean: replicas add theirs up.
+        self.vocabulary_size = _checks.integer(
+            "vocabulary_size", vocabulary_size, at_least=1
+        )
+        self.first_item_id = _checks.integer(
+            "first_item_id", first_item_id, at_least=0, at_most=vocabulary_size - 1
+        )
+        # Counts, not booleans, because replicas sum theirs.
         self.batches_with_item = self.add_weight(
             name="batches_with_item", shape=[vocabulary_size], initializer="zeros"
         )
@@ -80,7 +77,7 @@ class Coverage(tf.keras.metrics.Metric):
         """Adds a batch.
 
         Args:
-            y_true: Does not matter.
+            y_true: Ignored.
             y_pred: `[batch, vocabulary_size]`, floating, the score of every id; -inf
                 for items that are not to be recommended.
             sample_weight: `[batch]` or a scalar: users of weight 0 are left out, all
@@ -115,7 +112,7 @@ class Coverage(tf.keras.metrics.Metric):
         tf.keras.backend.batch_set_value([(state, np.zeros(state.shape))])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what the metric can be made again from."""
+        """Returns the arguments of the constructor."""
         own = {
             "k": self.k,
             "vocabulary_size": self.vocabulary_size,
@@ -132,12 +129,25 @@ class PopularityBias(tf.keras.metrics.Mean):
 
         ARP = 1 / |U| * sum_u (1 / |L_u| * sum_{i in L_u} popularity(i))
 
-    where the popularity of an item is how often it occurs in the training data. The
-    mean popularity of the labels, `item_counts[labels].mean()`, is what to compare it
-    with: a model with a higher ARP recommends popular items more than users choose
-    them. Counts divided by their sum make data sets comparable.
+    where the popularity of an item is how often it occurs in the training data. Compare
+    it with the mean popularity of the labels, `item_counts[labels].mean()`: a model
+    with a higher ARP recommends popular items more than users choose them. Counts
+    divided by their sum make data sets comparable.
 
-    Example:
+    Args:
+        k: How many items are recommended, at least 1.
+        item_counts: `[vocabulary_size]`, how often each id occurs in the training data,
+            or another measure of its popularity; those of reserved ids do not matter.
+        first_item_id: The ids below are reserved; 0 reserves none.
+        name: The name of the metric, by default `popularity_bias_10` and so on.
+        dtype: The type of the result; see `tf.keras.metrics.Metric`.
+
+    Raises:
+        ValueError: If `item_counts` is not a vector of finite numbers of at least 0, or
+            another argument is out of its range.
+        TypeError: If an argument is of a wrong type.
+
+    Examples:
         >>> counts = np.array([0, 0, 0, 10, 2, 4])
         >>> popularity = tfrsb.metrics.PopularityBias(2, counts)
         >>> _ = popularity.update_state([5], tf.constant([[0, 0, 0, 0.8, 0.1, 0.5]]))
@@ -145,9 +155,10 @@ class PopularityBias(tf.keras.metrics.Mean):
         7.0
 
     References:
-        Yin et al. 2012, Challenging the long tail recommendation, PVLDB 5(9).
-        Abdollahpouri, Burke and Mobasher 2019, Managing popularity bias in recommender
-        systems with personalized re-ranking, FLAIRS-32.
+        - Yin et al. (2012), "Challenging the long tail recommendation",
+          https://arxiv.org/abs/1205.6700.
+        - Abdollahpouri et al. (2019), "Managing popularity bias in recommender systems
+          with personalized re-ranking", https://arxiv.org/abs/1901.07555.
     """
 
     def __init__(
@@ -159,33 +170,16 @@ class PopularityBias(tf.keras.metrics.Mean):
         name: str | None = None,
         dtype: Any | None = None,
     ) -> None:
-        """Initializes the metric.
-
-        Args:
-            k: How many items are recommended.
-            item_counts: `[vocabulary size]`, how often each id occurs in the training
-                data, or another measure of its popularity; those of reserved ids do not
-                matter.
-            first_item_id: The ids below are reserved; 0 if none is.
-            name: Default: `popularity_bias_10` and so on.
-            dtype: Of the result; see `tf.keras.metrics.Metric`.
-
-        Raises:
-            ValueError: If `k` is not positive, `item_counts` are not a vector of finite
-                numbers of at least 0, or `first_item_id` is not an id.
-        """
-        check_k(k)
-        counts = np.asarray(item_counts, dtype=np.float32)
-        if counts.ndim != 1 or not (np.isfinite(counts) & (counts >= 0)).all():
-            raise ValueError(
-                "item_counts must have the shape [vocabulary size] and be finite and "
-                f"not negative, but they are {counts}."
-            )
-        check_ids_from(first_item_id, counts.size)
+        k = _checks.integer("k", k, at_least=1)
         super().__init__(name=name or f"popularity_bias_{k}", dtype=dtype)
         self.k = k
-        self.item_counts = counts
-        self.first_item_id = first_item_id
+        self.item_counts = _checked_counts(item_counts)
+        self.first_item_id = _checks.integer(
+            "first_item_id",
+            first_item_id,
+            at_least=0,
+            at_most=self.item_counts.size - 1,
+        )
 
     def update_state(
         self, y_true: Any, y_pred: Any, sample_weight: Any | None = None
@@ -193,10 +187,10 @@ class PopularityBias(tf.keras.metrics.Mean):
         """Adds a batch.
 
         Args:
-            y_true: Does not matter.
-            y_pred: `[batch, vocabulary size]`, floating, the score of every id; -inf
-                for items that are not to be recommended. A user to whom nothing can be
-                recommended is left out.
+            y_true: Ignored.
+            y_pred: `[batch, vocabulary_size]`, floating, the score of every id; -inf
+                for items that are not to be recommended. A user without any item left
+                to recommend does not count.
             sample_weight: `[batch]` or a scalar, the weights of the users in the mean.
 
         Raises:
@@ -217,10 +211,25 @@ class PopularityBias(tf.keras.metrics.Mean):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what the metric can be made again from."""
+        """Returns the arguments of the constructor."""
         own = {
             "k": self.k,
             "item_counts": self.item_counts.tolist(),
             "first_item_id": self.first_item_id,
         }
         return {**super().get_config(), **own}
+
+
+def _checked_counts(item_counts: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    counts = np.asarray(item_counts)
+    if not np.can_cast(counts.dtype, np.float64):
+        raise TypeError(
+            f"item_counts must hold numbers, but its type is {counts.dtype}."
+        )
+    counts = counts.astype(np.float32)
+    if counts.ndim != 1 or not (np.isfinite(counts) & (counts >= 0)).all():
+        raise ValueError(
+            "item_counts must have the shape [vocabulary_size] and be finite and not "
+            f"negative, but it is {counts}."
+        )
+    return counts

@@ -8,32 +8,50 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow import _checks
+
 _BIAS_OR_NORM = re.compile(r"(^|/)(bias|beta|gamma)(/replica_\d+)?(:\d+)?$")
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_barlow")
 class LARS(tf.keras.optimizers.Optimizer):
-    """Momentum whose step is, for every weight, in proportion to the weight's norm.
+    """Momentum with a step for every weight in proportion to the weight's norm.
 
-    Large batches ask for large learning rates, at which the layer with the largest
-    gradient beside its weights diverges. LARS gives every weight matrix a rate of its
-    own. With the gradient g of a matrix w,
+    Large batches want large learning rates, at which the layer with the largest
+    gradient relative to its weights diverges. LARS gives every weight matrix a separate
+    rate. With the gradient g of a matrix w,
 
     - g <- g + weight_decay * w
     - g <- g * trust_coefficient * |w| / |g|, unless a norm is 0
     - m <- momentum * m + g
     - w <- w - learning_rate * m
 
-    Biases and the scales and offsets of normalization layers have neither decay nor
-    this scaling, and `bias_learning_rate_factor` times the learning rate. They are told
-    by having one axis or none, or by the name `bias`, `beta` or `gamma`: in Keras the
-    biases of a GRU and of an attention layer have two axes.
+    Biases and the scales and offsets of normalization layers get neither the decay nor
+    this scaling, and `bias_learning_rate_factor` times the learning rate. A weight
+    counts as one of them if it has at most one axis, or is named `bias`, `beta` or
+    `gamma`: in Keras the biases of a GRU and of an attention layer have two axes.
 
     This is the algorithm of the Barlow Twins authors' program, and the defaults are
-    theirs for a batch of 256. In proportion to the batch they raise the learning rate,
-    after ten epochs of linear warm-up, and let it fall along a cosine to a thousandth.
+    theirs for a batch of 256. They raise the learning rate in proportion to the batch,
+    warm it up linearly for ten epochs, and let it fall along a cosine to a thousandth.
 
-    Example:
+    Args:
+        learning_rate: A number of at least 0, or a schedule of the step.
+        momentum: How much of the last update goes into the next, in [0, 1).
+        weight_decay: The weight of the L2 penalty in the gradient, at least 0.
+        trust_coefficient: The size of a step relative to the weight, at a learning rate
+            of 1; above 0.
+        bias_learning_rate_factor: What to multiply the learning rate by for biases and
+            normalization, which are not scaled down; at least 0.
+        name: The name of the optimizer.
+        **kwargs: Passed on to `tf.keras.optimizers.Optimizer`, such as
+            `global_clipnorm` and `use_ema`.
+
+    Raises:
+        ValueError: If a number is out of its range.
+        TypeError: If an argument is of a wrong type.
+
+    Examples:
         >>> batch_size, steps_per_epoch, epochs = 2048, 100, 1000
         >>> rate = tf.keras.optimizers.schedules.CosineDecay(
         ...     initial_learning_rate=0.0,
@@ -48,13 +66,16 @@ class LARS(tf.keras.optimizers.Optimizer):
         <tf.Variable ... numpy=1>
 
     References:
-        You, Gitman and Ginsburg 2017, Large Batch Training of Convolutional Networks,
-        arXiv 1708.03888; Zbontar et al. 2021, arXiv 2103.03230, section 2.2.
+        - You et al. (2017), "Large Batch Training of Convolutional Networks",
+          https://arxiv.org/abs/1708.03888.
+        - Zbontar et al. (2021), "Barlow Twins: Self-Supervised Learning via Redundancy
+          Reduction", section 2.2, https://arxiv.org/abs/2103.03230.
     """
 
     def __init__(
         self,
         learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 0.2,
+        *,
         momentum: float = 0.9,
         weight_decay: float = 1e-6,
         trust_coefficient: float = 1e-3,
@@ -62,40 +83,19 @@ class LARS(tf.keras.optimizers.Optimizer):
         name: str = "LARS",
         **kwargs: Any,
     ) -> None:
-        """Initializes the optimizer.
-
-        Args:
-            learning_rate: A number, or a schedule of the step.
-            momentum: How much of the last update goes into the next, in [0, 1).
-            weight_decay: The weight of the L2 penalty in the gradient, at least 0.
-            trust_coefficient: The size of a step beside the weight, at a learning rate
-                of 1; more than 0.
-            bias_learning_rate_factor: What the learning rate is multiplied by for
-                biases and normalization, which are not scaled down; at least 0.
-            name: The name of the optimizer.
-            **kwargs: The other arguments of `tf.keras.optimizers.Optimizer`, such as
-                `global_clipnorm` and `use_ema`.
-
-        Raises:
-            ValueError: If a number is out of its range.
-        """
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), but it is {momentum}.")
-        if not trust_coefficient > 0:
-            raise ValueError(
-                f"trust_coefficient must be more than 0, but it is {trust_coefficient}."
-            )
-        for argument, value in (
-            ("weight_decay", weight_decay),
-            ("bias_learning_rate_factor", bias_learning_rate_factor),
-        ):
-            if not value >= 0:
-                raise ValueError(f"{argument} must be at least 0, but it is {value}.")
+        schedule = tf.keras.optimizers.schedules.LearningRateSchedule
+        if not isinstance(learning_rate, schedule):
+            _checks.number("learning_rate", learning_rate, at_least=0)
+        _checks.number("weight_decay", weight_decay, at_least=0)
         super().__init__(name=name, weight_decay=weight_decay, **kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
-        self.momentum = momentum
-        self.trust_coefficient = trust_coefficient
-        self.bias_learning_rate_factor = bias_learning_rate_factor
+        self.momentum = _checks.number("momentum", momentum, at_least=0, below=1)
+        self.trust_coefficient = _checks.number(
+            "trust_coefficient", trust_coefficient, above=0
+        )
+        self.bias_learning_rate_factor = _checks.number(
+            "bias_learning_rate_factor", bias_learning_rate_factor, at_least=0
+        )
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         """Creates a momentum for every variable."""
@@ -111,7 +111,7 @@ class LARS(tf.keras.optimizers.Optimizer):
         self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable
     ) -> None:
         """Makes one step of one variable."""
-        # The norm, the decay and the momentum of an embedding table concern all rows.
+        # Norm, decay and momentum of an embedding table need all of its rows.
         gradient = tf.convert_to_tensor(gradient)
         rate = tf.cast(self.learning_rate, variable.dtype)
         if variable.shape.rank <= 1 or _BIAS_OR_NORM.search(variable.name):
@@ -125,7 +125,7 @@ class LARS(tf.keras.optimizers.Optimizer):
         variable.assign_sub(rate * momentum)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make an optimizer like this one."""
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "learning_rate": self._serialize_hyperparameter(self._learning_rate),
@@ -145,4 +145,4 @@ class LARS(tf.keras.optimizers.Optimizer):
         return tf.cast(ratio, variable.dtype)
 
     def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
-        """Leaves the weights alone: the decay is a part of the gradient."""
+        """Does nothing: the decay is a part of the gradient."""

@@ -129,8 +129,13 @@ class BarlowTwinsTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         self.epsilon = _checks.number("epsilon", epsilon, at_least=0)
         self.algorithm = _checks.one_of("algorithm", algorithm, ALGORITHMS)
         self.check_finite = _checks.boolean("check_finite", check_finite)
-        self._batch_metrics = _metrics("batch_metrics", batch_metrics)
-        self._loss_metrics = _metrics("loss_metrics", loss_metrics)
+        metric = tf.keras.metrics.Metric
+        self._batch_metrics = _checks.instances(
+            "batch_metrics", batch_metrics or [], metric
+        )
+        self._loss_metrics = _checks.instances(
+            "loss_metrics", loss_metrics or [], metric
+        )
         self._diagnostics = {
             diagnostic: tf.keras.metrics.Mean(name=f"{self.name}/{diagnostic}")
             for diagnostic in DIAGNOSTICS
@@ -226,15 +231,3 @@ class BarlowTwinsTask(tf.keras.layers.Layer, tfrs.tasks.Task):
                 tf.keras.metrics.deserialize(metric) for metric in config[metrics]
             ]
         return cls(**config)
-
-
-def _metrics(name: str, metrics: Any) -> list[tf.keras.metrics.Metric]:
-    """Returns checked Keras metrics as a list."""
-    is_list = metrics is None or isinstance(metrics, Sequence)
-    if not is_list or not all(
-        isinstance(metric, tf.keras.metrics.Metric) for metric in metrics or []
-    ):
-        raise TypeError(
-            f"{name} must be a list of tf.keras.metrics.Metric, but it is {metrics!r}."
-        )
-    return list(metrics or [])

@@ -94,7 +94,7 @@ def test_in_compile_and_in_a_saved_model(tmp_path):
     assert loaded.layers[1].kernel.numpy().item() == pytest.approx(1.4 + 0.2 * 1.6)
 
 
-def test_a_checkpoint_goes_on_where_it_stopped(tmp_path):
+def test_a_checkpoint_continues_where_it_stopped(tmp_path):
     def start():
         layers = two_layers()
         optimizer = discriminative(tf.keras.optimizers.Adam(0.1), {layers[0]: 0.1})
@@ -144,10 +144,18 @@ def test_what_is_refused():
     for optimizer in (tf.keras.optimizers.Ftrl(), tf.keras.optimizers.legacy.SGD()):
         with pytest.raises(TypeError, match="optimizer must be"):
             discriminative(optimizer, {})
-    with pytest.raises(TypeError, match="must be of layers"):
+    with pytest.raises(TypeError, match="keys of multipliers must be layers"):
         discriminative(sgd(), {"encoder": 0.1})
-    with pytest.raises(ValueError, match=r"at least 0, but that of .* is -1"):
+    with pytest.raises(
+        ValueError, match=r"multipliers\[.*\] must be .* at least 0"
+    ):
         discriminative(sgd(), {layers[0]: -1})
+    with pytest.raises(TypeError, match=r"multipliers\[.*\] must be a number"):
+        discriminative(sgd(), {layers[0]: "0.1"})
+    with pytest.raises(TypeError, match="multipliers must be a mapping"):
+        discriminative(sgd(), [0.1])
+    with pytest.raises(TypeError, match="not discriminative already"):
+        discriminative(discriminative(sgd(), {}), {})
     built = sgd()
     step(built, layers)
     with pytest.raises(ValueError, match="must be new"):

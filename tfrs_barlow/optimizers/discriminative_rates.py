@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow import _checks
+
 LearningRateSchedule = tf.keras.optimizers.schedules.LearningRateSchedule
 Multiplier = float | Callable[[tf.Tensor], tf.Tensor]
 
@@ -32,22 +34,37 @@ def discriminative(
 ) -> tf.keras.optimizers.Optimizer:
     """Returns an optimizer that trains some layers at other learning rates.
 
-    This is how a pretrained encoder is fine-tuned without being forgotten: at a lower
-    rate than what is new, or not at all for the first steps. The rate itself is
-    multiplied, not the gradient, which optimizers such as Adam would scale back. A
-    multiplier may be a schedule of the step, by which a layer is frozen and unfrozen:
-    the moments of a frozen layer go on being estimated, so that its first step is of
-    the usual size, and since the step is all it goes by, a run that was interrupted
-    goes on with the right rates. (A layer that is frozen for good is cheaper with
-    `layer.trainable = False`.)
+    So a pretrained encoder is fine-tuned without being forgotten: at a lower rate than
+    new layers, or not at all for the first steps. The rate itself is multiplied, not
+    the gradient, which optimizers such as Adam would scale back. A multiplier may be a
+    schedule of the step that freezes and unfreezes a layer: the moments of a frozen
+    layer are still estimated, so that its first step is of the usual size. Since only
+    the step decides, an interrupted run continues at the right rates. (To freeze a
+    layer for good, `layer.trainable = False` is cheaper.)
 
-    What comes back is of a subclass of the class of `optimizer`, so schedules,
-    callbacks, clipping, weight decay (which is multiplied too), checkpoints and
-    strategies treat it as they would treat that. `learning_rate` is that of all other
-    layers. Its configuration names weights by their places among those it was built
-    for: it can be had once it is built.
+    The result is of a subclass of the class of `optimizer`, so schedules, callbacks,
+    clipping, weight decay (which is multiplied too), checkpoints and strategies work
+    as usual. Its `learning_rate` is that of all other layers. `get_config` identifies
+    weights by their index in the list the optimizer was built with, so call it after
+    `build`.
 
-    Example:
+    Args:
+        optimizer: Any `tf.keras.optimizers.Optimizer` but Ftrl, which divides by its
+            rate. It must not be built yet, and is not changed.
+        multipliers: What to multiply the learning rate of each layer by: a number of
+            at least 0, or a function of the step, such as a `LearningRateSchedule`.
+            (Of the functions, only schedules can be serialized.)
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        TypeError: If `optimizer` is not such an optimizer, `multipliers` is not a
+            mapping, a key is not a layer, or a multiplier is not a number.
+        ValueError: If `optimizer` is built, or a multiplier is negative. At `build`: if
+            a layer has no weight that is trained, or shares one with another layer.
+
+    Examples:
         >>> encoder = tfrsb.layers.ItemPoolingEncoder(
         ...     vocabulary_size=10, output_dim=4, pooling="mean"
         ... )
@@ -62,48 +79,38 @@ def discriminative(
         >>> model.compile(optimizer)
 
     References:
-        Howard and Ruder 2018, Universal Language Model Fine-tuning for Text
-        Classification, arXiv 1801.06146.
-
-    Args:
-        optimizer: Any `tf.keras.optimizers.Optimizer` but Ftrl, which divides by its
-            rate; not built yet. It is not used any more.
-        multipliers: What to multiply the learning rate of each layer by: a number of
-            at least 0, or a function of the step, such as a `LearningRateSchedule`.
-            (Only that can be serialized.)
-
-    Returns:
-        The optimizer.
-
-    Raises:
-        TypeError: If `optimizer` is not such an optimizer, or a key is not a layer.
-        ValueError: If `optimizer` is built, or a multiplier is negative. When it is
-            built: if a layer has no weight that is trained, or shares one with another.
+        - Howard and Ruder (2018), "Universal Language Model Fine-tuning for Text
+          Classification", https://arxiv.org/abs/1801.06146.
     """
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer) or isinstance(
         optimizer,
-        (tf.keras.optimizers.Ftrl, tf.keras.mixed_precision.LossScaleOptimizer),
+        (
+            tf.keras.optimizers.Ftrl,
+            tf.keras.mixed_precision.LossScaleOptimizer,
+            _Discriminative,
+        ),
     ):
         raise TypeError(
             "optimizer must be a tf.keras.optimizers.Optimizer (not Ftrl, not a legacy "
-            f"one, and not wrapped in another), but it is a {type(optimizer).__name__}."
+            "one, not wrapped in another, and not discriminative already), but it is a "
+            f"{type(optimizer).__name__}."
         )
-    if isinstance(optimizer, _Discriminative):
-        raise TypeError("optimizer must not be discriminative already: name all layers")
     if getattr(optimizer, "_built", False):
         raise ValueError(
             "optimizer must be new, but it is built: its state would be lost."
         )
+    if not isinstance(multipliers, Mapping):
+        raise TypeError(
+            "multipliers must be a mapping from layers to numbers or schedules, but it "
+            f"is {multipliers!r}."
+        )
     for layer, multiplier in multipliers.items():
         if not isinstance(layer, tf.keras.layers.Layer):
             raise TypeError(
-                f"multipliers must be of layers, but one is of a {type(layer)}."
+                f"The keys of multipliers must be layers, but one is {layer!r}."
             )
-        if not callable(multiplier) and not multiplier >= 0:
-            raise ValueError(
-                f"multipliers must be at least 0, but that of {layer.name!r} is "
-                f"{multiplier}."
-            )
+        if not callable(multiplier):
+            _checks.number(f"multipliers[{layer.name!r}]", multiplier, at_least=0)
     base: Any = type(optimizer)
     changed = _subclass(base).from_config(optimizer.get_config())
     # Set by methods, these are not part of the configuration.
@@ -116,26 +123,26 @@ def discriminative(
 
 @dataclasses.dataclass
 class _Rates:
-    """Which weights have a rate of their own.
+    """The multipliers of an optimizer.
 
-    An object of its own, because an optimizer would take layers that are its attributes
-    for a part of its checkpoints.
+    They are kept in a separate object because an optimizer would take layers that are
+    its attributes for a part of its checkpoints.
 
     Attributes:
         by_layer: Multipliers by layer, before the optimizer is built.
-        by_place: Multipliers by the place of a weight, once it is; or as loaded.
-        current: That of the weight being updated.
+        by_index: Multipliers by the index of a weight, once it is built or loaded.
+        current: The multiplier of the weight being updated.
     """
 
     by_layer: dict[tf.keras.layers.Layer, Multiplier] = dataclasses.field(
         default_factory=dict
     )
-    by_place: dict[int, Multiplier] = dataclasses.field(default_factory=dict)
+    by_index: dict[int, Multiplier] = dataclasses.field(default_factory=dict)
     current: Multiplier | None = None
 
 
 class _Discriminative:
-    """What is changed in an optimizer: which learning rate it sees while it updates."""
+    """A mixin for optimizers, which sets the learning rate they use for each weight."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.rates = _Rates()
@@ -143,7 +150,7 @@ class _Discriminative:
 
     @property
     def learning_rate(self) -> tf.Tensor:
-        """The learning rate: while a weight is updated, the one of that weight."""
+        """The learning rate; while a weight is updated, that of the weight."""
         rate = super().learning_rate  # type: ignore[misc]
         multiplier = self.rates.current
         if multiplier is None:
@@ -154,18 +161,18 @@ class _Discriminative:
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        # A property that is overridden leaves no other way to its setter.
+        # An overridden property offers no other way to its setter.
         base = tf.keras.optimizers.Optimizer.learning_rate
         base.fset(self, value)
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
-        """Creates the state, and looks up the weights of the layers."""
+        """Creates the state and looks up the weights of the layers."""
         super().build(var_list)  # type: ignore[misc]
-        if not self.rates.by_place:
-            self.rates.by_place = self._places(self.rates.by_layer)
-        elif max(self.rates.by_place) >= len(var_list):
+        if not self.rates.by_index:
+            self.rates.by_index = self._indices(self.rates.by_layer)
+        elif max(self.rates.by_index) >= len(var_list):
             raise ValueError(
-                f"The optimizer was saved with rates for {max(self.rates.by_place) + 1}"
+                f"The optimizer was saved with rates for {max(self.rates.by_index) + 1}"
                 f" weights or more, but the model trains {len(var_list)}."
             )
 
@@ -175,9 +182,9 @@ class _Discriminative:
             super().update_step(gradient, variable)  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration: multipliers by the places of the weights."""
+        """Returns the configuration, with multipliers by the index of a weight."""
         rates = self.rates
-        if rates.by_layer and not rates.by_place:
+        if rates.by_layer and not rates.by_index:
             raise ValueError(
                 "The rates of layers can be serialized once the optimizer is built: "
                 "call optimizer.build(model.trainable_variables) first."
@@ -185,8 +192,8 @@ class _Discriminative:
         return {
             **super().get_config(),  # type: ignore[misc]
             "multipliers": [
-                [place, _serialize(multiplier)]
-                for place, multiplier in rates.by_place.items()
+                [index, _serialize(multiplier)]
+                for index, multiplier in rates.by_index.items()
             ],
         }
 
@@ -197,9 +204,9 @@ class _Discriminative:
         multipliers = config.pop("multipliers", [])
         optimizer = super().from_config(config, custom_objects)  # type: ignore[misc]
         optimizer.rates = _Rates(
-            by_place={
-                place: _deserialize(multiplier, custom_objects)
-                for place, multiplier in multipliers
+            by_index={
+                index: _deserialize(multiplier, custom_objects)
+                for index, multiplier in multipliers
             }
         )
         return optimizer
@@ -211,38 +218,38 @@ class _Discriminative:
 
     @contextlib.contextmanager
     def _at(self, variable: tf.Variable) -> Iterator[None]:
-        """Lets `learning_rate` be that of a variable."""
-        self.rates.current = self.rates.by_place.get(self._place(variable))
+        """Makes `learning_rate` return that of a variable."""
+        self.rates.current = self.rates.by_index.get(self._index(variable))
         try:
             yield
         finally:
             self.rates.current = None
 
-    def _place(self, variable: tf.Variable) -> int:
+    def _index(self, variable: tf.Variable) -> int:
         return self._index_dict.get(  # type: ignore[attr-defined]
             self._var_key(variable),  # type: ignore[attr-defined]
             -1,
         )
 
-    def _places(
+    def _indices(
         self, by_layer: Mapping[tf.keras.layers.Layer, Multiplier]
     ) -> dict[int, Multiplier]:
         owners: dict[int, tf.keras.layers.Layer] = {}
         for layer in by_layer:
-            places = {self._place(weight) for weight in layer.trainable_weights} - {-1}
-            if not places:
+            indices = {self._index(weight) for weight in layer.trainable_weights} - {-1}
+            if not indices:
                 raise ValueError(
-                    f"The optimizer has a rate for {layer.name!r}, but trains no "
-                    "weight of it: it is frozen, or no part of the model."
+                    f"The optimizer has a rate for {layer.name!r} but trains no weight "
+                    "of it: the layer is frozen, or not a part of the model."
                 )
-            for place in places:
-                if place in owners:
+            for index in indices:
+                if index in owners:
                     raise ValueError(
-                        f"The layers {owners[place].name!r} and {layer.name!r} share a "
-                        "weight, and have a rate each: name one of them."
+                        f"The layers {owners[index].name!r} and {layer.name!r} share a "
+                        "weight but have different rates: name one of them."
                     )
-                owners[place] = layer
-        return {place: by_layer[layer] for place, layer in owners.items()}
+                owners[index] = layer
+        return {index: by_layer[layer] for index, layer in owners.items()}
 
 
 @functools.cache
@@ -254,7 +261,7 @@ def _subclass(base: Any) -> Any:
     return register(subclass)
 
 
-# So that a program that only loads them knows their classes.
+# Registers their classes for programs that only load them.
 for _base in _OF_KERAS:
     _subclass(_base)
 
@@ -264,8 +271,8 @@ def _serialize(multiplier: Multiplier) -> Any:
         return tf.keras.optimizers.schedules.serialize(multiplier)
     if callable(multiplier):
         raise ValueError(
-            "Of the functions, only a LearningRateSchedule can be serialized as a "
-            f"multiplier, but one is {multiplier}."
+            "A multiplier can be serialized if it is a number or a "
+            f"LearningRateSchedule, but one is {multiplier}."
         )
     return float(multiplier)
 
