@@ -246,7 +246,7 @@ def _from_folder(
     folder: RecordFolder, windows: _Windows, first_step: int | tf.Variable
 ) -> tf.data.Dataset:
     """Returns the batches of written sequences."""
-    _require_users(folder.manifest.trainable_users)
+    _require_users(folder.manifest.totals["trainable_users"])
 
     def parse(window: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, _Histories]:
         items = parse_items(records)

@@ -32,7 +32,7 @@ def beam():
 @pytest.fixture
 def in_small_pieces(beam, monkeypatch):
     """Makes even a small log one of many parts, batches and ranges."""
-    from tfrs_barlow.data import beam_pipeline, beam_reading
+    from tfrs_barlow.data.records import beam_pipeline, beam_reading
 
     monkeypatch.setattr(beam_reading, "_RANGE_SIZE", 300)
     monkeypatch.setattr(beam_reading, "_BATCH_SIZE", 100)
@@ -191,9 +191,9 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("content", "error", "message"),
         [
-            ("u,i,t\n1,2,3\n1,2\n", ValueError, r"log.csv, rows .* byte 0: column 't'"),
-            ("u,i,t\n1,2,3,4\n", MalformedFileError, r"log.csv, line 2: expected"),
-            ("u,i,t\n1,2,x\n", ValueError, r"log.csv, .* row 0: expected an ISO date"),
+            ("u,i,t\n1,2,3\n1,2\n", MalformedFileError, r"log\.csv, line 3"),
+            ("u,i,t\n1,2,3,4\n", MalformedFileError, r"log\.csv, line 2"),
+            ("u,i,t\n1,2,x\n", MalformedFileError, r"log\.csv, line 2"),
             ("u,i,when\n1,2,3\n", ValueError, r"time_column must name a column of .*"),
             ("u,i,t\n", ValueError, "the log must hold at least one row"),
             (
@@ -204,7 +204,7 @@ class TestErrors:
             (
                 "u,i,t\n" + "1,2,3\n" * 200 + "1,2,3,4\n",
                 MalformedFileError,
-                r"log.csv, its first line and what follows byte \d+, line \d+: expec",
+                r"log\.csv, first line and from byte \d+, line \d+",
             ),
         ],
     )
@@ -225,7 +225,7 @@ class TestErrors:
             )
 
     def test_no_file(self, tmp_path, beam):
-        with pytest.raises(FileNotFoundError, match=r"none is '.*nothing.csv'"):
+        with pytest.raises(FileNotFoundError, match=r"but '.*nothing.csv' names no"):
             write_sequences_with_beam(
                 str(tmp_path / "nothing.csv"), tmp_path / "it", **COLUMNS
             )
@@ -246,7 +246,7 @@ class TestErrors:
 
     def test_more_shards_than_users(self, tmp_path, beam):
         (tmp_path / "log.csv").write_text("u,i,t\n1,2,3\n")
-        with pytest.raises(ValueError, match=r"shards must be from 1 to .* 1, .* is 2"):
+        with pytest.raises(ValueError, match=r"shards must be at most .* 1, .* is 2"):
             write_sequences_with_beam(
                 str(tmp_path / "log.csv"), tmp_path / "it", **COLUMNS, shards=2
             )
@@ -254,15 +254,17 @@ class TestErrors:
     @pytest.mark.parametrize(
         "argument", ["min_length", "length", "shards", "hot_key_fanout"]
     )
-    def test_bad_arguments_are_named(self, argument, tmp_path, beam):
-        with pytest.raises(ValueError, match=f"{argument} must be at least 1"):
+    def test_bad_arguments_are_named(self, argument, tmp_path):
+        with pytest.raises(
+            ValueError, match=f"{argument} must be an integer of at least 1"
+        ):
             write_sequences_with_beam(
                 "x.csv", tmp_path / "it", **COLUMNS, **{argument: 0}
             )
 
     def test_without_beam(self, monkeypatch):
         for name in list(sys.modules):
-            if name.startswith(("apache_beam", "tfrs_barlow.data.beam_")):
+            if name.startswith(("apache_beam", "tfrs_barlow.data.records.beam_")):
                 monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "apache_beam", None)
         with pytest.raises(ImportError, match=r"Beam .*install 'tfrs-barlow\[beam\]'"):

@@ -1,4 +1,4 @@
-"""Written sequences: what comes back is what was written, or an error says what not."""
+"""Written sequences: what is read is what was written, or an error names the damage."""
 
 import itertools
 import json
@@ -23,20 +23,19 @@ from tfrs_barlow.data import (
     verify_sequences,
     write_sequences,
 )
-from tfrs_barlow.data.records import reading as record_reading
+from tfrs_barlow.data.records import reading, writing
 
 VOCABULARY = Vocabulary(range(100))
 
 
 def make_sequences(lengths, users=None):
-    """User u has the items 10 u + 3, 10 u + 4, ...: an item tells its place."""
-    items = [10 * user + 3 + np.arange(n) for user, n in enumerate(lengths)]
-    return UserSequences(
-        user_ids=np.arange(len(lengths)) * 7 if users is None else users,
-        item_ids=np.concatenate(items).astype(np.int32),
-        timestamps=np.concatenate([np.arange(n) - 2 for n in lengths]).astype(np.int64),
-        row_splits=np.cumsum([0, *lengths]),
-    )
+    """Row u has the items 10 u + 3, 10 u + 4, ...: an item shows its user and place."""
+    users = range(0, 7 * len(lengths), 7) if users is None else users
+    histories, times = {}, {}
+    for row, (user, length) in enumerate(zip(users, lengths, strict=True)):
+        histories[user] = range(10 * row + 3, 10 * row + 3 + length)
+        times[user] = range(-2, length - 2)
+    return UserSequences.from_lists(histories, timestamps=times)
 
 
 SEQUENCES = make_sequences([5, 1, 2, 8, 0, 3, 9, 1, 4])
@@ -52,9 +51,9 @@ def folder(tmp_path):
 @pytest.fixture
 def in_small_pieces(monkeypatch):
     """Makes even a small folder one of many blocks and pools."""
-    monkeypatch.setattr(record_reading, "_RECORDS_PER_BLOCK", 2)
-    monkeypatch.setattr(record_reading, "_RECORDS_SHUFFLED", 4)
-    monkeypatch.setattr(record_reading, "_SHARDS_AT_ONCE", 2)
+    monkeypatch.setattr(reading, "_RECORDS_PER_BLOCK", 2)
+    monkeypatch.setattr(reading, "_RECORDS_SHUFFLED", 4)
+    monkeypatch.setattr(reading, "_SHARDS_AT_ONCE", 2)
 
 
 def assert_equal_sequences(ours, expected):
@@ -100,8 +99,7 @@ class TestRoundTrip:
         assert len(list(tmp_path.glob("*.tfrecord"))) == (shards or 1)
 
     def test_strings(self, tmp_path):
-        users = np.array(["zoë", "", "a\nb", "007"], object)
-        sequences = make_sequences([2, 0, 1, 3], users)
+        sequences = make_sequences([2, 0, 1, 3], ["zoë", "", "a\nb", "007"])
         names = Vocabulary([f"item\n{n}é" for n in range(40)])
         write_sequences(sequences, tmp_path, vocabulary=names)
         ours, vocabulary = load_sequences(tmp_path)
@@ -109,11 +107,9 @@ class TestRoundTrip:
         assert vocabulary == names
 
     def test_extremes(self, tmp_path):
-        sequences = UserSequences(
-            np.array([-(2**63), 2**63 - 1]),
-            np.array([2, 102], np.int32),
-            np.array([-(2**63), 2**63 - 1]),
-            np.array([0, 2, 2]),
+        first, last = -(2**63), 2**63 - 1
+        sequences = UserSequences.from_lists(
+            {first: [2, 102], last: []}, timestamps={first: [first, last], last: []}
         )
         write_sequences(sequences, tmp_path, vocabulary=VOCABULARY)
         assert_equal_sequences(load_sequences(tmp_path)[0], sequences)
@@ -168,7 +164,9 @@ class TestReadSequences:
 
     @pytest.mark.parametrize("argument", ["batch_size", "length"])
     def test_bad_arguments_are_named(self, argument, folder):
-        with pytest.raises(ValueError, match=f"{argument} must be at least 1"):
+        with pytest.raises(
+            ValueError, match=f"{argument} must be an integer of at least 1"
+        ):
             read_sequences(folder, **{"batch_size": 2, argument: 0})
 
 
@@ -289,6 +287,12 @@ class TestDamage:
             ('"name": "', '"name": "../', "cannot be read: .*no name of a shard"),
             ('"user_type": "int64"', '"user_type": "half"', "no type of users"),
             ("{", "", "cannot be read: JSONDecodeError"),
+            # Counts that would make readers return other users, silently.
+            ('"users": 3', '"users": 2', "users is 9, but shards have 6"),
+            ('"events": 33', '"events": 32', "events is 32, but shards have 33"),
+            ('"trainable_users": 2', '"trainable_users": 1', "trainable_users is 6,"),
+            ('"trainable_users": 2', '"trainable_users": 4', "impossible counts of"),
+            ("00001-of-00003", "00000-of-00003", "the shards are not those of 3"),
         ],
     )
     def test_of_the_manifest(self, old, new, message, folder):
@@ -297,8 +301,49 @@ class TestDamage:
         with pytest.raises(MalformedFileError, match=f"{path}.*{message}"):
             load_sequences(folder)
 
+    def test_of_two_shards_of_different_folders(self, folder, tmp_path):
+        """Each file is well formed, but some rows are missing and some are twice."""
+        first, _, third = sorted(folder.glob("*.tfrecord"))
+        manifest = json.loads((folder / "manifest.json").read_text())
+        third.write_bytes(first.read_bytes())
+        shards = manifest["shards"]
+        shards[2] = shards[0] | {"name": third.name}
+        for name in ("users", "trainable_users", "events"):
+            manifest[name] = sum(shard[name] for shard in shards)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(MalformedFileError, match="each row of the sequences once"):
+            load_sequences(folder)
+
 
 class TestUnfinishedWrites:
+    def test_two_writers_at_once(self, tmp_path, monkeypatch):
+        """The second is refused, and the first is not disturbed."""
+        serialize = writing.serialize_user
+        refused = []
+
+        def write_again(*arguments):
+            if not refused:
+                with pytest.raises(
+                    FileExistsError, match="by another process"
+                ) as error:
+                    write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY)
+                refused.append(error)
+            return serialize(*arguments)
+
+        monkeypatch.setattr(writing, "serialize_user", write_again)
+        write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY, shards=2)
+        assert refused
+        verify_sequences(tmp_path)
+        assert_equal_sequences(load_sequences(tmp_path)[0], SEQUENCES)
+
+    @pytest.mark.parametrize("name", ["vocabulary.json", "vocabulary.json.partial"])
+    def test_a_lone_vocabulary_is_somebody_elses(self, name, tmp_path):
+        """An interrupted write leaves shards, since the vocabulary comes after them."""
+        (tmp_path / name).write_text("[]")
+        with pytest.raises(FileExistsError, match=f"empty folder, .* holds {name}"):
+            write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY)
+        assert (tmp_path / name).read_text() == "[]"
+
     def test_a_full_disk(self, tmp_path):
         sequences = make_sequences([9] * 40)
         bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -364,9 +409,12 @@ class TestArguments:
             write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY)
         assert (tmp_path / "notes.txt").exists()
 
-    @pytest.mark.parametrize("shards", [0, 10])
-    def test_shards(self, shards, tmp_path):
-        with pytest.raises(ValueError, match=f"number of users, 9, .* is {shards}"):
+    @pytest.mark.parametrize(
+        ("shards", "message"),
+        [(0, "shards must be an integer of at least 1"), (10, "users, 9, .* is 10")],
+    )
+    def test_shards(self, shards, message, tmp_path):
+        with pytest.raises(ValueError, match=message):
             write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY, shards=shards)
 
     def test_another_vocabulary(self, tmp_path):
@@ -378,13 +426,23 @@ class TestArguments:
             write_sequences(SEQUENCES.select([]), tmp_path, vocabulary=VOCABULARY)
 
     def test_users_of_another_type(self, tmp_path):
-        sequences = make_sequences([2, 2], np.array([0.5, 1.5]))
+        sequences = make_sequences([2, 2], [0.5, 1.5])
         with pytest.raises(TypeError, match=r"integers or all strings.* are floating"):
             write_sequences(sequences, tmp_path, vocabulary=VOCABULARY)
 
-    def test_a_url(self):
-        with pytest.raises(ValueError, match="but it is the URL 'gs://"):
-            write_sequences(SEQUENCES, "gs://mine", vocabulary=VOCABULARY)
+    @pytest.mark.parametrize(
+        ("path", "error", "message"),
+        [
+            ("gs://mine", ValueError, "local folder, but it is the URL 'gs://mine'"),
+            ("", ValueError, "path must be a string that is not empty"),
+            (None, TypeError, "path must be a string, but it is None"),
+        ],
+    )
+    def test_a_path_that_names_no_local_folder(self, path, error, message):
+        with pytest.raises(error, match=message):
+            write_sequences(SEQUENCES, path, vocabulary=VOCABULARY)
+        with pytest.raises(error, match=message):
+            load_sequences(path)
 
     def test_no_folder(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="nowhere does not exist"):

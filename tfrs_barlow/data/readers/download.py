@@ -17,7 +17,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from tfrs_barlow.data.records.folder import checksum
+from tfrs_barlow._checksum import checksum
 
 MovieLensDataset = Literal["ml-1m", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m"]
 """The names of the MovieLens releases that can be downloaded and read."""

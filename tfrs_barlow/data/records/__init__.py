@@ -1,1 +1,1 @@
-"""Records: user sequences in TFRecord files, written here or by Beam."""
+"""User sequences in TFRecord files, written on one machine or by Beam."""

@@ -1,4 +1,4 @@
-"""Makes and writes user sequences in an Apache Beam pipeline."""
+"""Builds and writes user sequences in an Apache Beam pipeline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import pathlib
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,41 +15,64 @@ import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
 
-from tfrs_barlow import _checks
-from tfrs_barlow.data.records import folder as record_folder
+from tfrs_barlow._checksum import checksum
+from tfrs_barlow.data.records.beam_preparation import checked_counts
 from tfrs_barlow.data.records.beam_reading import FileSystems, InteractionBatch, beam
-from tfrs_barlow.data.records.folder import Shard
+from tfrs_barlow.data.records.folder import (
+    PARTIAL_SUFFIX,
+    Shard,
+    UserType,
+    interrupted_files,
+    shard_name,
+)
 from tfrs_barlow.data.records.writing import (
     last_files,
-    require_room,
+    partial_name,
     serialize_user,
     shard_bounds,
 )
 from tfrs_barlow.data.vocabulary import Vocabulary
 
-# Users are sorted in this many ranges, each by one worker: a thousand million users
-# make a million for each.
+# Users are sorted in this many ranges, each by one worker: of a billion users, a
+# million each.
 _RANGES = 1000
 
 _IntArray = npt.NDArray[np.int64]
 
 
 class WriteSequences(beam.PTransform):
-    """Makes sequences of a log and writes them, as on one machine.
+    """Builds sequences from a log and writes them, as on one machine.
 
     The folder holds what `build_sequences`, `UserSequences.most_recent` and
     `write_sequences` make of the same rows, byte by byte.
 
-    Of a user's events a worker holds 24 bytes each, in arrays, and no more than twice
-    `length` of them if it is given. Every worker holds the vocabulary. Of users no
-    worker holds more than a thousandth, and of records no more than a shard.
+    A worker holds 24 bytes for each event of a user, and no more than twice `length`
+    events if it is given. Every worker holds the vocabulary. No worker holds more than
+    a thousandth of the users, or more than a shard of the records.
 
-    Where a worker fails and its work is repeated, or is done twice, each attempt writes
-    files of its own, of which one is renamed. The manifest comes last. Only one
-    pipeline at a time may write into a folder.
+    If a worker fails and its work is repeated, or is done twice, each attempt writes
+    its own files, one of which is renamed. The manifest comes last. Only one pipeline
+    at a time may write into a folder.
 
     It takes a `PCollection` of `InteractionBatch`es, from `ReadInteractions` or your
     own, and returns one of a single element when all is written: the number of users.
+
+    Args:
+        path: A folder that all workers reach: a path, or a URL of any file system that
+            Beam knows. It must be empty, or hold an interrupted write.
+        vocabulary: The items to distinguish; all others become `OUT_OF_VOCABULARY_ID`.
+            If None, every item of the log gets an id.
+        min_length: Users with fewer events are left out.
+        length: How many of the most recent events of each user to keep; None for all.
+        shards: How many files to write, at most as many as users; by default one for
+            each million events.
+        hot_key_fanout: The number of groups in which each user's events are joined
+            before the groups are joined. It costs a pass over all events, and pays if
+            one user has more events than a worker can join in time.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is less than 1.
     """
 
     def __init__(
@@ -63,35 +85,13 @@ class WriteSequences(beam.PTransform):
         shards: int | None = None,
         hot_key_fanout: int | None = None,
     ) -> None:
-        """Initializes the transform.
-
-        Args:
-            path: A folder that all workers reach: a path, or a URL of any file system
-                that Beam knows. It must be empty, or hold an interrupted write.
-            vocabulary: The items to tell apart; all others become
-                `OUT_OF_VOCABULARY_ID`. If None, every item of the log gets an id.
-            min_length: Users with fewer events are left out.
-            length: How many of the most recent events of each user to keep; None for
-                all.
-            shards: How many files to write, at most as many as users; by default one
-                for each million events.
-            hot_key_fanout: Into how many groups the parts of each user's events are
-                put to be joined before the groups are. It helps where one user's
-                events do not fit one worker's time, and costs a pass over all.
-
-        Raises:
-            ValueError: If `min_length`, `length`, `shards` or `hot_key_fanout` is less
-                than 1.
-        """
         super().__init__()
-        for name, value in (
-            ("min_length", min_length),
-            ("length", length),
-            ("shards", shards),
-            ("hot_key_fanout", hot_key_fanout),
-        ):
-            if value is not None:
-                _checks.integer(name, value, at_least=1)
+        checked_counts(
+            min_length=min_length,
+            length=length,
+            shards=shards,
+            hot_key_fanout=hot_key_fanout,
+        )
         self._path = os.fspath(path)
         self._vocabulary = vocabulary
         self._min_length = min_length
@@ -100,12 +100,12 @@ class WriteSequences(beam.PTransform):
         self._hot_key_fanout = hot_key_fanout
 
     def expand(self, batches: Any) -> Any:
-        """Adds what groups, sorts and writes to the pipeline.
+        """Adds the grouping, sorting and writing to the pipeline.
 
         Raises:
             FileExistsError: If the folder holds written sequences or other files.
         """
-        _make_room(self._path)
+        _prepare_folder(self._path)
         kinds = (
             batches
             | "Kinds" >> beam.Map(_kinds)
@@ -127,7 +127,7 @@ class WriteSequences(beam.PTransform):
             | "Records" >> beam.FlatMap(_records, bounds)
             | "Shards" >> beam.GroupByKey()
             | "Write" >> beam.Map(_write_shard, bounds, self._path)
-            # From here on an attempt's name is the one that counts.
+            # After this step, an attempt is not repeated under another name.
             | "Written" >> beam.Reshuffle()
             | "Publish" >> beam.Map(_publish, self._path)
         )
@@ -170,7 +170,7 @@ def _vocabulary(items: list[Any]) -> Vocabulary:
 
 
 class _Kinds(NamedTuple):
-    """What batches hold: of ids, integers if all of the log are, strings otherwise."""
+    """The types of a batch or a log: ids are integers if all of the log are."""
 
     integer_users: bool
     integer_items: bool
@@ -193,7 +193,7 @@ def _join_kinds(kinds: Iterable[_Kinds]) -> _Kinds:
 
 
 def _of_kinds(batch: InteractionBatch, kinds: _Kinds) -> InteractionBatch:
-    """Makes integers strings where others are no integers."""
+    """Converts integers to strings if other batches hold strings."""
     if batch.has_dates != kinds.has_dates:
         raise ValueError(
             "times must be all integers or all dates, but those from "
@@ -207,21 +207,21 @@ def _of_kinds(batch: InteractionBatch, kinds: _Kinds) -> InteractionBatch:
 
 
 class _Events(NamedTuple):
-    """The events of a user that are kept, and how many there were."""
+    """The events of a user that are kept."""
 
-    total: int
+    total: int  # Of all events, kept or not.
     item_ids: npt.NDArray[np.int32]
     timestamps: _IntArray
 
 
-# Rows of an array of events. By the last two, events have the order of time.
+# Rows of an array of events. `np.lexsort` sorts by the last two: the order of time.
 _ITEM, _POSITION, _TIME = range(3)
 
 
 def _parts_of_users(
     batch: InteractionBatch, vocabulary: Vocabulary
 ) -> Iterator[tuple[Any, _IntArray]]:
-    """Yields each user of a batch and an array of their events, `[3, events]`."""
+    """Yields each user of a batch with an array of their events, `[3, events]`."""
     users, user_ids = pd.factorize(batch.user_ids)
     items, names = pd.factorize(batch.item_ids)
     item_ids = vocabulary.encode(names)[items]
@@ -229,15 +229,15 @@ def _parts_of_users(
     events = events[:, np.argsort(users, kind="stable")]
     ends = np.cumsum(np.bincount(users)).tolist()
     for user, start, end in zip(user_ids.tolist(), [0, *ends], ends, strict=False):
-        # A copy, since who holds a view holds all that it is a view of.
+        # A copy, since a view would keep the events of all users in memory.
         yield user, events[:, start:end].copy()
 
 
 class _MostRecent(beam.CombineFn):
     """Joins the parts of a user's events, and keeps the most recent of them.
 
-    An accumulator holds how many events there were, and arrays of those that are kept,
-    each more than twice as long as the next: few, and seldom copied.
+    An accumulator is the number of all events, and arrays of those that are kept. Each
+    is more than twice as long as the next, so that they are few and seldom copied.
     """
 
     def __init__(self, length: int | None) -> None:
@@ -299,18 +299,18 @@ def _sums(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _bounds(totals: tuple[int, int], shards: int | None) -> _IntArray:
-    """Returns which row each shard begins with, and how many rows there are."""
+    """Returns the first row of each shard, and the number of rows."""
     users, events = totals
     if not users:
         raise ValueError(
-            "the log must hold at least one user with min_length events, but there is "
-            "none."
+            "the log must hold at least one user with min_length events, but it does "
+            "not."
         )
     return shard_bounds(users, events, shards)
 
 
 def _rows(sequences: Any) -> Any:
-    """Returns a `PCollection` of all users with their places in the order of users."""
+    """Returns a `PCollection` of all users with their rows in the order of users."""
     users = sequences | "Users" >> beam.Keys()
     splitters = users | "Splitters" >> beam.ApproximateQuantiles.Globally(_RANGES + 1)
     ranges = (
@@ -338,7 +338,7 @@ def _sort(
 
 
 class _Record(NamedTuple):
-    """A user as a record of a shard: those with two events or more come first."""
+    """A user as a record of a shard: those with at least two events come first."""
 
     is_untrainable: bool
     row: int
@@ -360,10 +360,10 @@ def _records(
 def _write_shard(
     numbered: tuple[int, Iterable[_Record]], bounds: _IntArray, path: str
 ) -> tuple[str, Shard]:
-    """Writes a shard under a name of its own, and returns that."""
+    """Writes a shard under a unique name, and returns that name."""
     number, unsorted = numbered
-    name = record_folder.shard_name(number, len(bounds) - 1)
-    temporary = f"{name}.{uuid.uuid4().hex}{record_folder.PARTIAL_SUFFIX}"
+    name = shard_name(number, len(bounds) - 1)
+    temporary = partial_name(name)
     records = sorted(unsorted)
     with tempfile.TemporaryDirectory() as folder:
         local = pathlib.Path(folder, name)
@@ -379,13 +379,13 @@ def _write_shard(
             trainable_users=sum(not record.is_untrainable for record in records),
             events=sum(record.events for record in records),
             size=local.stat().st_size,
-            sha256=record_folder.checksum(local),
+            sha256=checksum(local),
         )
     return temporary, shard
 
 
 def _publish(written: tuple[str, Shard], path: str) -> Shard:
-    """Gives a shard its name, unless an attempt before this one has."""
+    """Gives a shard its name, unless an earlier attempt has done so."""
     temporary, shard = written
     source, target = (FileSystems.join(path, name) for name in (temporary, shard.name))
     if FileSystems.exists(source) or not FileSystems.exists(target):
@@ -398,31 +398,29 @@ def _finish(
 ) -> int:
     """Writes the vocabulary and the manifest, and deletes what failed attempts left."""
     shards = sorted(shards, key=lambda shard: shard.name)
-    user_type: record_folder.UserType = "int64" if kinds.integer_users else "string"
+    user_type: UserType = "int64" if kinds.integer_users else "string"
     for name, content in last_files(shards, vocabulary, user_type).items():
-        partial = FileSystems.join(path, name + record_folder.PARTIAL_SUFFIX)
+        partial = FileSystems.join(path, partial_name(name))
         with FileSystems.create(partial) as file:
             file.write(content)
         FileSystems.rename([partial], [FileSystems.join(path, name)])
-    left = [
-        name for name in _names(path) if name.endswith(record_folder.PARTIAL_SUFFIX)
-    ]
-    FileSystems.delete([FileSystems.join(path, name) for name in left])
+    _delete(path, [name for name in _names(path) if name.endswith(PARTIAL_SUFFIX)])
     return sum(shard.users for shard in shards)
 
 
-def _make_room(path: str) -> None:
+def _prepare_folder(path: str) -> None:
     """Makes the folder, and deletes what an interrupted write has left in it."""
-    names = _names(path)
-    require_room(path, names)
-    if names:
-        FileSystems.delete([FileSystems.join(path, name) for name in names])
-    elif not FileSystems.exists(path):
+    _delete(path, interrupted_files(path, _names(path)))
+    if not FileSystems.exists(path):
         FileSystems.mkdirs(path)
 
 
 def _names(path: str) -> list[str]:
     """Returns the names of all files in a folder."""
-    pattern = FileSystems.join(path, "*")
-    found = FileSystems.match([pattern])[0].metadata_list
+    found = FileSystems.match([FileSystems.join(path, "*")])[0].metadata_list
     return sorted(FileSystems.split(file.path)[1] for file in found)
+
+
+def _delete(path: str, names: list[str]) -> None:
+    if names:
+        FileSystems.delete([FileSystems.join(path, name) for name in names])

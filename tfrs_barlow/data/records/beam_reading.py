@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import gzip
 import importlib
+import io
+import pathlib
 import re
+import tempfile
 import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,10 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tfrs_barlow.data.readers.columns import DATE, require_columns, to_ids, to_seconds
-from tfrs_barlow.data.readers.delimited import SEPARATORS, read_delimited
 from tfrs_barlow.data.readers.malformed import MalformedFileError
-from tfrs_barlow.data.readers.tables import without_categories
+from tfrs_barlow.data.readers.tables import read_interactions
 
 try:
     import apache_beam as beam
@@ -33,8 +34,10 @@ __all__ = ["FileSystems", "InteractionBatch", "ReadInteractions", "beam"]
 # What one worker reads at a time, and how much of it makes a batch, in bytes.
 _RANGE_SIZE = 1 << 26
 _BATCH_SIZE = 1 << 23
-# A position is the number of a file and, in so many bits, a place in the file.
+# A position is the number of a file and, in the low bits, a place in the file.
 _PLACE_BITS = 44
+_SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class InteractionBatch(NamedTuple):
@@ -59,31 +62,28 @@ class InteractionBatch(NamedTuple):
 class ReadInteractions(beam.PTransform):
     """Reads files as `read_interactions` does, each in parts.
 
-    Files count in the order of their paths, as if they were one. A `.csv` or `.tsv`
-    file is cut at line breaks, so that none may stand in a quoted field of a file of
-    more than 64 MiB; a `.gz` file is one part; a Parquet file is cut into its row
-    groups.
+    Files count as one, in the order of their paths. A `.csv` or `.tsv` file of more
+    than 64 MiB is cut at line breaks, so that none may be inside a quoted field; a
+    `.gz` file is one part; a Parquet file is cut into its row groups.
 
     It returns a `PCollection` of `InteractionBatch`es.
+
+    Args:
+        file_pattern: The files, with `*` and `?` for what differs: paths, or URLs of
+            any file system that Beam knows.
+        user_column: The users: integers or strings.
+        item_column: The items: integers or strings.
+        time_column: The times: see `read_interactions`.
 
     Raises:
         FileNotFoundError: While it runs, if no file has such a name.
         MalformedFileError, ValueError, TypeError: While it runs, as
-            `read_interactions` raises them; the message names file and place.
+            `read_interactions` raises them; the message names the file.
     """
 
     def __init__(
         self, file_pattern: str, *, user_column: str, item_column: str, time_column: str
     ) -> None:
-        """Initializes the transform.
-
-        Args:
-            file_pattern: The files, with `*` and `?` for what differs: paths, or URLs
-                of any file system that Beam knows.
-            user_column: The users: integers or strings.
-            item_column: The items: integers or strings.
-            time_column: When it happened: see `read_interactions`.
-        """
         super().__init__()
         self._file_pattern = file_pattern
         self._columns = {
@@ -93,7 +93,7 @@ class ReadInteractions(beam.PTransform):
         }
 
     def expand(self, pipeline: Any) -> Any:
-        """Adds what reads to the pipeline."""
+        """Adds the reading of the files to a pipeline."""
         return (
             pipeline
             | "Pattern" >> beam.Create([self._file_pattern])
@@ -104,32 +104,26 @@ class ReadInteractions(beam.PTransform):
 
 
 class _Part(NamedTuple):
-    """What one worker reads.
-
-    Attributes:
-        path: The file.
-        number: Its place among the files.
-        start: The first byte, or the number of the row group.
-        end: The byte after the last; None for all that follow.
-    """
+    """What one worker reads."""
 
     path: str
-    number: int
-    start: int
-    end: int | None
+    number: int  # The file's place among the files.
+    start: int  # The first byte, or the number of the row group.
+    end: int | None  # The byte after the last; None for all that follow.
 
 
 def _parts(file_pattern: str) -> Iterator[_Part]:
     found = FileSystems.match([file_pattern])[0].metadata_list
     if not found:
         raise FileNotFoundError(
-            f"file_pattern must name one file at least, but none is {file_pattern!r}."
+            f"file_pattern must name at least one file, but {file_pattern!r} names no "
+            "file."
         )
     for number, file in enumerate(sorted(found, key=lambda file: file.path)):
         name = file.path.lower()
         if name.endswith(".parquet"):
-            with FileSystems.open(file.path) as stream:
-                groups = _open_parquet(stream, file.path).num_row_groups
+            with _naming(file.path), FileSystems.open(file.path) as stream:
+                groups = _parquet_file(stream).num_row_groups
             for group in range(groups):
                 yield _Part(file.path, number, group, None)
         elif name.endswith(".gz"):
@@ -139,66 +133,73 @@ def _parts(file_pattern: str) -> Iterator[_Part]:
                 yield _Part(file.path, number, start, start + _RANGE_SIZE)
 
 
-def _read(part: _Part, columns: dict[str, str]) -> Iterator[InteractionBatch]:
+def _read(part: _Part, columns: dict[str, Any]) -> Iterator[InteractionBatch]:
     if part.path.lower().endswith(".parquet"):
         return _read_row_group(part, columns)
     return _read_lines(part, columns)
 
 
-def _open_parquet(stream: Any, path: str) -> Any:
-    pyarrow = importlib.import_module("pyarrow")
-    try:
-        return importlib.import_module("pyarrow.parquet").ParquetFile(stream)
-    except pyarrow.ArrowInvalid as error:
-        raise MalformedFileError(f"{path} cannot be read: {error}") from error
+def _parquet_file(stream: Any) -> Any:
+    return importlib.import_module("pyarrow.parquet").ParquetFile(stream)
 
 
-def _read_row_group(part: _Part, columns: dict[str, str]) -> Iterator[InteractionBatch]:
-    with FileSystems.open(part.path) as stream:
-        file = _open_parquet(stream, part.path)
-        require_columns(file.schema_arrow.names, columns, part.path)
+def _read_row_group(part: _Part, columns: dict[str, Any]) -> Iterator[InteractionBatch]:
+    with _naming(part.path), FileSystems.open(part.path) as stream:
+        file = _parquet_file(stream)
         names = list(dict.fromkeys(columns.values()))
         try:
-            table = file.read_row_group(part.start, columns=names)
+            group = file.read_row_group(part.start, columns=names)
         # What pyarrow raises for a damaged page.
         except OSError as error:
             raise MalformedFileError(f"{part.path} cannot be read: {error}") from error
+        # With a value missing integers would become floats, which round large ones.
+        table = group.to_pandas(ignore_metadata=True, integer_object_nulls=True)
         before = [file.metadata.row_group(group) for group in range(part.start)]
     first = sum(group.num_rows for group in before)
-    rows = without_categories(table.to_pandas(ignore_metadata=True))
-    if not rows.empty:
-        yield _batch(part, first, rows, columns)
+    if not table.empty:
+        with _naming(f"{part.path}, rows counted from {first}"):
+            rows = read_interactions(table, **columns).interactions
+        yield _batch(part, first, rows, table[columns["time_column"]].iloc[0])
 
 
-def _read_lines(part: _Part, columns: dict[str, str]) -> Iterator[InteractionBatch]:
-    """Reads the lines that begin in a part, each batch behind the file's first line."""
-    suffix = next((name for name in SEPARATORS if part.path.lower().endswith(name)), "")
+def _read_lines(part: _Part, columns: dict[str, Any]) -> Iterator[InteractionBatch]:
+    """Reads the lines that begin in a part, each batch after the file's first line."""
+    suffix = next(filter(part.path.lower().endswith, _SEPARATORS), "")
     if not suffix:
         raise ValueError(
             "file_pattern must name files that end in "
-            f"{', '.join([*SEPARATORS, '.parquet'])}, but one is {part.path}."
+            f"{', '.join([*_SEPARATORS, '.parquet'])}, but one is {part.path}."
         )
-    try:
-        with _open(part.path) as file:
-            header = b""
-            if part.start:
-                header = file.readline()
-                # The line that reaches into this part began in the one before.
-                file.seek(part.start - 1)
-                file.readline()
-            while content := _next_lines(file, part.end):
-                place = file.tell() - len(content)
+    with (
+        _naming(part.path),
+        _open(part.path) as file,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        local = pathlib.Path(folder, f"log{suffix.removesuffix('.gz')}")
+        header = file.readline()
+        while header and not header.strip():
+            header = file.readline()
+        if part.start > file.tell():
+            # The line that reaches into this part began in the one before.
+            file.seek(part.start - 1)
+            file.readline()
+        while content := _next_lines(file, part.end):
+            place = file.tell() - len(content)
+            if content.strip():
+                local.write_bytes(header + content)
                 name = part.path
-                if header:
-                    name += f", its first line and what follows byte {place}"
-                table = read_delimited(
-                    header + content, SEPARATORS[suffix], columns, name
+                if place > len(header):
+                    name += f", first line and from byte {place}"
+                with _naming(name, local):
+                    rows = read_interactions(local, **columns).interactions
+                times = pd.read_csv(
+                    io.BytesIO(header + content),
+                    sep=_SEPARATORS[suffix],
+                    usecols=[columns["time_column"]],
+                    dtype=str,
+                    nrows=1,
                 )
-                if not table.empty:
-                    yield _batch(part, place, table, columns)
-                header = header or content.lstrip(b"\r\n").split(b"\n", 1)[0] + b"\n"
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise MalformedFileError(f"{part.path} cannot be read: {error}") from error
+                yield _batch(part, place, rows, times.iloc[0, 0])
 
 
 @contextlib.contextmanager
@@ -218,26 +219,35 @@ def _next_lines(file: Any, end: int | None) -> bytes:
     content: bytes = file.read(size)
     if not content.endswith(b"\n"):
         content += file.readline()
-    # A line break in a quoted field ends no row.
+    # A line break in a quoted field does not end a row.
     while content.count(b'"') % 2 and (line := file.readline()):
         content += line
     return content
 
 
+@contextlib.contextmanager
+def _naming(name: str, local: pathlib.Path | None = None) -> Iterator[None]:
+    """Makes errors name the file that is read, not a local copy of a part of it."""
+    try:
+        yield
+    except (ValueError, TypeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        message = str(error).replace(str(local or name), name)
+        if name not in message:
+            message = f"{name} cannot be read: {error}"
+        elif local is None:
+            raise
+        kind = type(error) if type(error) in (ValueError, TypeError) else None
+        raise (kind or MalformedFileError)(message) from error
+
+
 def _batch(
-    part: _Part, place: int, table: pd.DataFrame, columns: dict[str, str]
+    part: _Part, place: int, rows: pd.DataFrame, first_time: Any
 ) -> InteractionBatch:
     """Makes a batch of rows that have their places in the file from `place` on."""
-    users, items, times = (table[name] for name in columns.values())
-    try:
-        return InteractionBatch(
-            to_ids(users).to_numpy(),
-            to_ids(items).to_numpy(),
-            to_seconds(times).to_numpy(),
-            (part.number << _PLACE_BITS) + place + np.arange(len(table)),
-            bool(re.match(DATE, str(times.iloc[0]))),
-        )
-    except (TypeError, ValueError) as error:
-        unit = "row" if part.path.lower().endswith(".parquet") else "byte"
-        kind = TypeError if isinstance(error, TypeError) else MalformedFileError
-        raise kind(f"{part.path}, rows counted from {unit} {place}: {error}") from error
+    return InteractionBatch(
+        rows["user_id"].to_numpy(),
+        rows["item_id"].to_numpy(),
+        rows["timestamp"].to_numpy(np.int64),
+        (part.number << _PLACE_BITS) + place + np.arange(len(rows)),
+        bool(_DATE.match(str(first_time))),
+    )

@@ -1,4 +1,4 @@
-"""What a folder of written sequences holds, so that damage is seen before use."""
+"""The layout of a folder of written sequences, and checks that it is undamaged."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
+from tfrs_barlow import _checks
+from tfrs_barlow._checksum import checksum
 from tfrs_barlow.data.readers.malformed import MalformedFileError
 from tfrs_barlow.data.vocabulary import Vocabulary
 
@@ -27,67 +29,71 @@ UserType = Literal["int64", "string"]
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One file of records.
-
-    Attributes:
-        name: The name of the file.
-        users: How many users it holds, a record each.
-        trainable_users: How many of them have two events or more: they come first.
-        events: How many events they have.
-        size: The length of the file in bytes.
-        sha256: Its checksum.
-    """
+    """One file of records."""
 
     name: str
-    users: int
-    trainable_users: int
+    users: int  # A record each.
+    trainable_users: int  # Users with at least two events; their records come first.
     events: int
-    size: int
+    size: int  # In bytes.
     sha256: str
 
     def __post_init__(self) -> None:
-        # A name from a file decides what is read: it must not lead out of the folder.
+        # A name in a manifest decides what is read: it must not lead out of the folder.
         if not _SHARD.fullmatch(self.name):
             raise ValueError(f"no name of a shard: {self.name!r}")
+        most = min(self.users, self.events // 2)
+        if not 0 <= self.trainable_users <= most:
+            raise ValueError(f"impossible counts of {self.name}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What a complete folder holds.
-
-    Attributes:
-        user_type: The type of the users' ids.
-        shards: The files with the records.
-        vocabulary_size: The length of the vocabulary file in bytes.
-        vocabulary_sha256: Its checksum.
-    """
+class RecordManifest:
+    """The contents of a complete folder."""
 
     user_type: UserType
     shards: tuple[Shard, ...]
-    vocabulary_size: int
+    vocabulary_size: int  # The length of the vocabulary file in bytes.
     vocabulary_sha256: str
 
     def __post_init__(self) -> None:
         if self.user_type not in get_args(UserType):
             raise ValueError(f"no type of users: {self.user_type!r}")
+        count = len(self.shards)
+        expected = [shard_name(number, count) for number in range(count)]
+        if [shard.name for shard in self.shards] != expected:
+            raise ValueError(f"the shards are not those of {count}")
 
     @property
-    def trainable_users(self) -> int:
-        """How many users have two events or more."""
-        return sum(shard.trainable_users for shard in self.shards)
+    def totals(self) -> dict[str, int]:
+        """The sums of the counts of all shards."""
+        names = ("users", "trainable_users", "events")
+        return {n: sum(getattr(shard, n) for shard in self.shards) for n in names}
+
+    def to_json(self) -> str:
+        """Returns the content of the manifest file."""
+        content = {"format": _FORMAT} | self.totals | dataclasses.asdict(self)
+        return json.dumps(content, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> RecordManifest:
+        """Reads the content of a manifest file, whose totals must fit its shards."""
+        shards = tuple(Shard(**shard) for shard in content["shards"])
+        names = [field.name for field in dataclasses.fields(cls)]
+        manifest = cls(**{name: content[name] for name in names} | {"shards": shards})
+        for name, total in manifest.totals.items():
+            # Earlier folders have no total of trainable users.
+            if content.get(name, total) != total:
+                raise ValueError(f"{name} is {content[name]}, but shards have {total}")
+        return manifest
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordFolder:
-    """A complete folder of written sequences.
-
-    Attributes:
-        path: The folder.
-        manifest: What it holds.
-    """
+    """A complete folder of written sequences."""
 
     path: pathlib.Path
-    manifest: Manifest
+    manifest: RecordManifest
 
     def vocabulary(self) -> Vocabulary:
         """Reads the vocabulary."""
@@ -103,44 +109,55 @@ def shard_name(number: int, shards: int) -> str:
     return f"sequences-{number:05}-of-{shards:05}.tfrecord"
 
 
-def is_of_an_unfinished_write(name: str) -> bool:
-    """Whether a folder without a manifest can hold a file of this name."""
-    # Workers of a pipeline may write the same file at once: each adds a number.
-    name = re.sub(rf"(\.[0-9a-f]{{32}})?{re.escape(PARTIAL_SUFFIX)}$", "", name)
-    return name in (MANIFEST, VOCABULARY) or bool(_SHARD.fullmatch(name))
+def local_folder(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the path of a folder on this machine."""
+    if not isinstance(path, os.PathLike):
+        path = _checks.text("path", path)
+    if "://" in os.fspath(path):
+        raise ValueError(f"path must be a local folder, but it is the URL {path!r}.")
+    return pathlib.Path(path)
 
 
-def checksum(path: pathlib.Path) -> str:
-    """Returns the SHA-256 of a file."""
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            sha256.update(chunk)
-    return sha256.hexdigest()
+def interrupted_files(path: str, names: Sequence[str]) -> list[str]:
+    """Returns what an interrupted write left in a folder, in the order to delete it.
 
-
-def manifest_text(manifest: Manifest) -> str:
-    """Returns what the file of a manifest holds."""
-    totals = {
-        "format": _FORMAT,
-        "users": sum(shard.users for shard in manifest.shards),
-        "events": sum(shard.events for shard in manifest.shards),
-    }
-    return json.dumps(totals | dataclasses.asdict(manifest), indent=2) + "\n"
+    Raises:
+        FileExistsError: If the folder holds anything else.
+    """
+    if MANIFEST in names:
+        raise FileExistsError(
+            f"path must not hold written sequences, but {path} does. Delete them or "
+            "choose another folder."
+        )
+    # Writers may add a random number, and write the vocabulary after all shards.
+    partial = re.compile(rf"(\.[0-9a-f]{{32}})?{re.escape(PARTIAL_SUFFIX)}$")
+    has_shards = any(map(_SHARD.fullmatch, names))
+    shards, others = [], []
+    for name in sorted(names):
+        complete = partial.sub("", name)
+        if _SHARD.fullmatch(complete):
+            shards.append(name)
+        elif complete in (VOCABULARY, MANIFEST) and has_shards:
+            others.append(name)
+        else:
+            raise FileExistsError(
+                f"path must be an empty folder, but {path} holds {name}."
+            )
+    return others + shards
 
 
 def open_folder(path: str | os.PathLike[str]) -> RecordFolder:
-    """Opens a folder of written sequences, all of whose files must have their lengths.
+    """Opens a folder of written sequences, and checks the length of each file.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         MalformedFileError: If the folder is incomplete, or a file is missing or has
             another length.
     """
-    folder = pathlib.Path(path)
+    folder = local_folder(path)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder} does not exist, or it is no folder; expected one that "
+            f"{folder} does not exist or is no folder; expected one that "
             "tfrsb.data.write_sequences has written."
         )
     opened = RecordFolder(folder, _read_manifest(folder))
@@ -151,30 +168,30 @@ def open_folder(path: str | os.PathLike[str]) -> RecordFolder:
 def verify_sequences(path: str | os.PathLike[str]) -> None:
     """Checks the folder that `write_sequences` has written against its checksums.
 
-    To read a folder checks less: that it is complete, the length of each file, and the
-    CRC of each record as it comes.
-
-    Example:
-        >>> import pathlib, tempfile
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
-        >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
-        >>> tfrsb.data.write_sequences(sequences, folder, vocabulary=vocabulary)
-        >>> tfrsb.data.verify_sequences(folder)
+    Reading a folder checks less: that it is complete, the length of each file, and the
+    CRC of each record as it is read.
 
     Args:
         path: The folder.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        MalformedFileError: If the folder is incomplete, or a file is missing or has
-            changed; the message names all of them.
+        MalformedFileError: If the folder is incomplete, or files are missing or have
+            changed; the message names them all.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
+        >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
+        >>> tfrsb.data.write_sequences(sequences, folder, vocabulary=vocabulary)
+        >>> tfrsb.data.verify_sequences(folder)
     """
     folder = open_folder(path)
     _refuse(folder.path, _wrong_checksums(folder))
 
 
-def _read_manifest(folder: pathlib.Path) -> Manifest:
+def _read_manifest(folder: pathlib.Path) -> RecordManifest:
     path = folder / MANIFEST
     if not path.is_file():
         shards = sum(bool(_SHARD.fullmatch(file.name)) for file in folder.iterdir())
@@ -186,34 +203,21 @@ def _read_manifest(folder: pathlib.Path) -> Manifest:
     try:
         content = json.loads(path.read_bytes())
         written = content["format"]
+        if written == _FORMAT:
+            return RecordManifest.from_json(content)
     except (ValueError, TypeError, KeyError) as error:
-        raise _unreadable(path, error) from error
-    if written != _FORMAT:
         raise MalformedFileError(
-            f"{path} must have the format {_FORMAT}, but it has {written!r}: another "
-            "version of tfrs_barlow wrote it."
-        )
-    try:
-        return _parse_manifest(content)
-    except (ValueError, TypeError, KeyError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _parse_manifest(content: dict[str, Any]) -> Manifest:
-    shards = tuple(Shard(**shard) for shard in content["shards"])
-    names = [field.name for field in dataclasses.fields(Manifest)]
-    return Manifest(**{name: content[name] for name in names} | {"shards": shards})
-
-
-def _unreadable(path: pathlib.Path, error: Exception) -> MalformedFileError:
-    return MalformedFileError(
-        f"{path} must hold the manifest of written sequences, but it cannot be read: "
-        f"{error!r}."
+            f"{path} must hold the manifest of written sequences, but it cannot be "
+            f"read: {error!r}."
+        ) from error
+    raise MalformedFileError(
+        f"{path} must have the format {_FORMAT}, but it has {written!r}: another "
+        "version of tfrs_barlow wrote it."
     )
 
 
 def _wrong_lengths(folder: RecordFolder) -> Iterator[str]:
-    """Yields what is wrong with the files at first sight."""
+    """Yields each file that is missing or has another length."""
     for name, size, _ in _files(folder.manifest):
         path = folder.path / name
         if not path.is_file():
@@ -228,7 +232,7 @@ def _wrong_checksums(folder: RecordFolder) -> Iterator[str]:
             yield f"{name} has changed"
 
 
-def _files(manifest: Manifest) -> Iterator[tuple[str, int, str]]:
+def _files(manifest: RecordManifest) -> Iterator[tuple[str, int, str]]:
     """Yields the name, the length and the checksum of each file."""
     yield VOCABULARY, manifest.vocabulary_size, manifest.vocabulary_sha256
     for shard in manifest.shards:

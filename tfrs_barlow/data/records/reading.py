@@ -1,4 +1,4 @@
-"""Reads written user sequences: all of them, batch by batch, or shuffled for ever."""
+"""Reads written user sequences: all of them, in batches, or shuffled endlessly."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data.readers.malformed import MalformedFileError
 from tfrs_barlow.data.records.folder import RecordFolder, UserType, open_folder
 from tfrs_barlow.data.sequences import UserSequences
 from tfrs_barlow.data.vocabulary import Vocabulary
 
-# One element of a dataset costs more than one record: records go in blocks.
+# An element of a dataset costs more than a record: records are read in blocks.
 _RECORDS_PER_BLOCK = 256
 _BLOCKS_AT_ONCE = 64
 _SHARDS_AT_ONCE = 16
@@ -24,11 +25,29 @@ def read_sequences(
 ) -> tf.data.Dataset:
     """Returns all written users once, in batches of whole sequences.
 
-    This is for embedding users, or for counting. To train, give the folder to
-    `training_batches`; where the sequences fit into memory, `load_sequences` returns
-    them as they were.
+    Use it to embed or count users. To train, pass the folder to `training_batches`; if
+    the sequences fit into memory, `load_sequences` returns them as they were.
 
-    Example:
+    Args:
+        path: A folder that `write_sequences` has written.
+        batch_size: The rows of a batch; the last batch may have fewer.
+        length: How many of the most recent events of each user to keep; None for all.
+
+    Returns:
+        A dataset of dicts: `"user_id"`, `[batch_size]`, int64 or string; `"row"`,
+        `[batch_size]`, int64, the user's place in the sequences that were written;
+        `"item_id"` (int32) and `"timestamp"` (int64), both ragged,
+        `[batch_size, (events)]`. Users come in the order of the files; those with
+        fewer than two events follow the others of their shard.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        FileNotFoundError: If there is no such folder.
+        MalformedFileError: If the folder is incomplete or a file has another length.
+        ValueError: If `batch_size` or `length` is less than 1.
+        tf.errors.InvalidArgumentError: While it is read, if a file is damaged.
+
+    Examples:
         >>> import pathlib, tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
@@ -39,28 +58,10 @@ def read_sequences(
         (8,) 8
         (8,) 8
         (4,) 4
-
-    Args:
-        path: A folder that `write_sequences` has written.
-        batch_size: The rows of a batch, at least 1; the last batch may have fewer.
-        length: How many of the most recent events of each user to keep; None for all.
-
-    Returns:
-        A dataset of dicts: `"user_id"`, `[batch_size]`, int64 or string; `"row"`,
-        `[batch_size]`, int64, the user's place in the sequences that were written;
-        `"item_id"` (int32) and `"timestamp"` (int64), both ragged,
-        `[batch_size, (events)]`. Users come in the order of the files: those with
-        fewer than two events behind the others of their shard.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        MalformedFileError: If the folder is incomplete or a file has another length.
-        ValueError: If `batch_size` or `length` is less than 1.
-        tf.errors.InvalidArgumentError: While it is read, if a file is damaged.
     """
-    for name, value in (("batch_size", batch_size), ("length", length)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, but it is {value}.")
+    batch_size = _checks.integer("batch_size", batch_size, at_least=1)
+    if length is not None:
+        length = _checks.integer("length", length, at_least=1)
     folder = open_folder(path)
     user_type = folder.manifest.user_type
 
@@ -78,9 +79,20 @@ def read_sequences(
 def load_sequences(
     path: str | os.PathLike[str],
 ) -> tuple[UserSequences, Vocabulary]:
-    """Returns written sequences in memory, as they were, with their vocabulary.
+    """Loads written sequences into memory.
 
-    Example:
+    Args:
+        path: A folder that `write_sequences` has written.
+
+    Returns:
+        The sequences as they were written, and their vocabulary.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        MalformedFileError: If the folder is incomplete, or a file is damaged or has
+            another length.
+
+    Examples:
         >>> import pathlib, tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
@@ -89,14 +101,6 @@ def load_sequences(
         >>> loaded, names = tfrsb.data.load_sequences(folder)
         >>> (loaded.item_ids == sequences.item_ids).all(), names == vocabulary
         (np.True_, True)
-
-    Args:
-        path: A folder that `write_sequences` has written.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        MalformedFileError: If the folder is incomplete, or a file is damaged or has
-            another length.
     """
     folder = open_folder(path)
     user_type = folder.manifest.user_type
@@ -122,28 +126,29 @@ def load_sequences(
     lengths = np.concatenate([part["item_id"].row_lengths() for part in parts])
     row_splits = np.concatenate([[0], np.cumsum(lengths)])
     sequences = UserSequences(users, items, times, row_splits)
-    return sequences.select(np.argsort(column("row"))), folder.vocabulary()
+    rows = column("row")
+    order = np.argsort(rows)
+    if not np.array_equal(rows[order], np.arange(len(rows))):
+        raise MalformedFileError(
+            f"{folder.path} must hold each row of the sequences once, but it does not. "
+            "Write the sequences again."
+        )
+    return sequences.select(order), folder.vocabulary()
 
 
 def shuffled_records(
     folder: RecordFolder, seed: int, first_visit: tf.Tensor
 ) -> tf.data.Dataset:
-    """Returns an endless stream of records in vectors, each of an epoch's own order.
+    """Returns an endless stream of vectors of records, shuffled anew in each epoch.
 
-    An epoch holds every user with two events or more once. Its order is a function of
+    An epoch holds every user with at least two events once. Its order is a function of
     `seed` and the number of the epoch: the shards in random order, up to 16 of them
-    read in turns, and every 16,384 records that come so shuffled.
+    read in turns, and each 16,384 of the resulting records shuffled.
 
-    Args:
-        folder: The written sequences.
-        seed: Fixes the orders.
-        first_visit: Where to begin, counted through all epochs. Records before it in
-            its epoch are read and passed over.
-
-    Returns:
-        A dataset of `[any]` string tensors: serialized `tf.train.Example`s.
+    The stream begins at `first_visit`, counted through all epochs. Records before it in
+    its epoch are read and skipped.
     """
-    users = folder.manifest.trainable_users
+    users = folder.manifest.totals["trainable_users"]
     files = [str(folder.path / shard.name) for shard in folder.manifest.shards]
     counts = [shard.trainable_users for shard in folder.manifest.shards]
     first_epoch, first_place = first_visit // users, first_visit % users
@@ -187,7 +192,7 @@ _EVENTS = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
 def _parse(
     records: tf.Tensor, user_type: UserType
 ) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-    """Parses serialized records, all at once: ten times as fast as one by one."""
+    """Parses serialized records together: ten times as fast as one by one."""
     features = {
         "user_id": tf.io.FixedLenFeature([], tf.as_dtype(user_type)),
         "row": tf.io.FixedLenFeature([], tf.int64),
@@ -209,8 +214,8 @@ def _all_blocks(folder: RecordFolder) -> tf.data.Dataset:
 def _blocks(file: tf.Tensor, count: tf.Tensor) -> tf.data.Dataset:
     """Returns the first `count` records of a file in vectors.
 
-    Of a damaged record TensorFlow says only its place, not its file. So errors end the
-    file here, and what counts is whether all records have come.
+    For a damaged record TensorFlow names only its place, not its file. So an error ends
+    the file here, and the number of records decides whether the file is damaged.
     """
     count = tf.cast(count, tf.int64)
     records = tf.data.TFRecordDataset(file).ignore_errors().take(count)

@@ -1,12 +1,15 @@
-"""Writes user sequences as TFRecord files, whole or not at all."""
+"""Writes user sequences as TFRecord files, completely or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +17,24 @@ import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
 
-from tfrs_barlow.data.records import folder as record_folder
-from tfrs_barlow.data.records.folder import Manifest, Shard, UserType
+from tfrs_barlow import _checks
+from tfrs_barlow._checksum import checksum
+from tfrs_barlow.data.records.folder import (
+    MANIFEST,
+    PARTIAL_SUFFIX,
+    VOCABULARY,
+    RecordManifest,
+    Shard,
+    UserType,
+    interrupted_files,
+    local_folder,
+    shard_name,
+)
 from tfrs_barlow.data.sequences import UserSequences
 from tfrs_barlow.data.vocabulary import Vocabulary
 
 _EVENTS_PER_SHARD = 1 << 20
+_MOST_SHARDS = 99_999  # Their names have five digits.
 
 
 def write_sequences(
@@ -33,15 +48,33 @@ def write_sequences(
 
     A record is a user, with the features `user_id` (one integer or UTF-8 string),
     `row` (the user's place in `sequences`), `item_id` and `timestamp` (an integer for
-    each event, oldest first). Beside the shards lie the vocabulary and a manifest with
+    each event, oldest first). The folder also holds the vocabulary and a manifest with
     counts and checksums. Equal sequences make equal files.
 
     Each file is written under another name, and renamed when it is complete; the
-    manifest comes last. Where writing was interrupted, by a kill or a full disk, the
+    manifest comes last. If writing is interrupted, by a kill or a full disk, the
     manifest is missing and no function reads the folder. `write_sequences` may write
     into it again: it deletes what the interrupted call left.
 
-    Example:
+    Args:
+        sequences: The sequences, of at least one user.
+        path: A local folder; made if it does not exist. It must be empty, or hold an
+            interrupted write.
+        vocabulary: The vocabulary of their item ids.
+        shards: How many files to write, at most as many as users; by default one for
+            each million events. Training reads up to 16 at a time, and mixes their
+            users.
+
+    Raises:
+        TypeError: If an argument has the wrong type, or the users are neither integers
+            nor strings.
+        ValueError: If there is no user, an item id is not one of the vocabulary,
+            `shards` is out of range, or `path` is a URL.
+        FileExistsError: If the folder holds written sequences or other files, or
+            another process is writing into it.
+        OSError: If a file cannot be written, on a full disk for example.
+
+    Examples:
         >>> import pathlib, tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
@@ -53,55 +86,49 @@ def write_sequences(
         ['manifest.json', 'sequences-00000-of-00002.tfrecord',
          'sequences-00001-of-00002.tfrecord', 'vocabulary.json']
         >>> batches = tfrsb.data.training_batches(folder, batch_size=4, length=10)
-
-    Args:
-        sequences: The sequences, of one user at least.
-        path: A local folder; made if it does not exist. It must be empty, or hold an
-            interrupted write.
-        vocabulary: The vocabulary of their item ids.
-        shards: How many files to write, at most as many as users; by default one for
-            each million events. Training reads up to 16 at a time, and mixes the users
-            of these.
-
-    Raises:
-        ValueError: If there is no user, an item id is not one of the vocabulary,
-            `shards` is out of range, or `path` is a URL.
-        TypeError: If the users are neither integers nor strings.
-        FileExistsError: If the folder holds written sequences or other files.
-        OSError: If a file cannot be written, on a full disk for example.
     """
+    folder = local_folder(path)
     user_type = _user_type(sequences.user_ids)
     if len(sequences) == 0:
-        raise ValueError("sequences must hold at least one user, but there is none.")
+        raise ValueError("sequences must hold at least one user, but they are empty.")
     if sequences.item_ids.size and sequences.item_ids.max() >= vocabulary.size:
         raise ValueError(
             f"item_ids of sequences must be ids of the vocabulary, below "
             f"{vocabulary.size}, but one is {sequences.item_ids.max()}."
         )
     bounds = shard_bounds(len(sequences), len(sequences.item_ids), shards)
-    shards = len(bounds) - 1
-    folder = _make_room(path)
-    written: list[Shard] = []
-    for number in range(shards):
-        file = folder / record_folder.shard_name(number, shards)
-        rows = np.arange(bounds[number], bounds[number + 1])
-        written.append(_write_shard(file, sequences, rows))
-    for name, content in last_files(written, vocabulary, user_type).items():
-        _write_bytes(folder / name, content)
+    count = len(bounds) - 1
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder):
+        names = [file.name for file in folder.iterdir()]
+        for name in interrupted_files(str(folder), names):
+            (folder / name).unlink()
+        written = [
+            _write_shard(
+                folder / shard_name(number, count),
+                sequences,
+                np.arange(bounds[number], bounds[number + 1]),
+            )
+            for number in range(count)
+        ]
+        for name, content in last_files(written, vocabulary, user_type).items():
+            _write_bytes(folder / name, content)
 
 
 def shard_bounds(users: int, events: int, shards: int | None) -> npt.NDArray[np.int64]:
-    """Returns which row each shard begins with, and how many rows there are.
+    """Returns the first row of each shard, and the number of rows.
 
     Raises:
         ValueError: If `shards` is out of range.
     """
     if shards is None:
         shards = max(min(-(-events // _EVENTS_PER_SHARD), users), 1)
-    if not 1 <= shards <= min(users, 99_999):
+    shards = _checks.integer("shards", shards, at_least=1)
+    most = min(users, _MOST_SHARDS)
+    if shards > most:
         raise ValueError(
-            f"shards must be from 1 to the number of users, {users}, and of five "
-            f"digits at most, but it is {shards}."
+            f"shards must be at most the number of users, {users}, and {_MOST_SHARDS}, "
+            f"but it is {shards}."
         )
     return np.linspace(0, users, shards + 1).astype(np.int64)
 
@@ -109,14 +136,16 @@ def shard_bounds(users: int, events: int, shards: int | None) -> npt.NDArray[np.
 def last_files(
     shards: Sequence[Shard], vocabulary: Vocabulary, user_type: UserType
 ) -> dict[str, bytes]:
-    """Returns what else a folder holds, by name, in the order of writing."""
+    """Returns the contents of the other files by name, in the order of writing."""
     tokens = json.dumps(vocabulary.tokens.tolist()).encode()
     sha256 = hashlib.sha256(tokens).hexdigest()
-    manifest = Manifest(user_type, tuple(shards), len(tokens), sha256)
-    return {
-        record_folder.VOCABULARY: tokens,
-        record_folder.MANIFEST: record_folder.manifest_text(manifest).encode(),
-    }
+    manifest = RecordManifest(user_type, tuple(shards), len(tokens), sha256)
+    return {VOCABULARY: tokens, MANIFEST: manifest.to_json().encode()}
+
+
+def partial_name(name: str) -> str:
+    """Returns a name for a file that is not complete yet, never the same twice."""
+    return f"{name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
 
 
 def _user_type(user_ids: npt.NDArray) -> UserType:
@@ -131,35 +160,23 @@ def _user_type(user_ids: npt.NDArray) -> UserType:
     )
 
 
-def _make_room(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Makes the folder, and deletes what an interrupted write has left in it."""
-    if "://" in os.fspath(path):
-        raise ValueError(f"path must be a local folder, but it is the URL {path!r}.")
-    folder = pathlib.Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    present = sorted(folder.iterdir())
-    require_room(str(folder), [file.name for file in present])
-    for file in present:
-        file.unlink()
-    return folder
-
-
-def require_room(path: str, names: Sequence[str]) -> None:
-    """Checks that a folder with files of these names may be written into.
-
-    Raises:
-        FileExistsError: If one is not of an interrupted write.
-    """
-    if record_folder.MANIFEST in names:
+@contextlib.contextmanager
+def _alone_in(folder: pathlib.Path) -> Iterator[None]:
+    """Refuses to write into a folder that another call is writing into."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
         raise FileExistsError(
-            f"path must not hold written sequences, but {path} does. Delete them or "
-            "choose another folder."
-        )
-    for name in names:
-        if not record_folder.is_of_an_unfinished_write(name):
-            raise FileExistsError(
-                f"path must be an empty folder, but {path} holds {name}."
-            )
+            f"path must not be written by another process, but {folder} is."
+        ) from error
+    except OSError:
+        pass  # Some network file systems cannot lock a folder.
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write_shard(
@@ -168,7 +185,7 @@ def _write_shard(
     rows: npt.NDArray[np.int64],
 ) -> Shard:
     """Writes the users at `rows`."""
-    # Who has a history and an item that follows comes first: training reads no more.
+    # Users with a history and an item that follows come first: training reads no more.
     is_trainable = sequences.lengths[rows] >= 2
     rows = np.concatenate([rows[is_trainable], rows[~is_trainable]])
 
@@ -184,14 +201,14 @@ def _write_shard(
                 )
                 writer.write(record)
 
-    _complete(path, write)
+    size, sha256 = _complete(path, write)
     return Shard(
         name=path.name,
         users=len(rows),
         trainable_users=int(is_trainable.sum()),
         events=int(sequences.lengths[rows].sum()),
-        size=path.stat().st_size,
-        sha256=record_folder.checksum(path),
+        size=size,
+        sha256=sha256,
     )
 
 
@@ -218,18 +235,22 @@ def _write_bytes(path: pathlib.Path, content: bytes) -> None:
     _complete(path, lambda partial: partial.write_bytes(content))
 
 
-def _complete(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
-    """Makes the file at `path` appear when it is written, and lies on the disk."""
-    partial = path.with_name(path.name + record_folder.PARTIAL_SUFFIX)
+def _complete(
+    path: pathlib.Path, write: Callable[[pathlib.Path], object]
+) -> tuple[int, str]:
+    """Writes a file that appears when it is on the disk; returns size and checksum."""
+    partial = path.with_name(partial_name(path.name))
     try:
         write(partial)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
+        found = partial.stat().st_size, checksum(partial)
         partial.rename(path)
-    # TensorFlow reports what the system does by errors of its own.
+    # TensorFlow reports errors of the system as `OpError`s.
     except (OSError, tf.errors.OpError) as error:
         partial.unlink(missing_ok=True)
         raise OSError(
             f"{path} could not be written: {error}. The files before it are complete, "
-            "but the folder is not: make room, and write the sequences again."
+            "but the folder is not: free some space, and write the sequences again."
         ) from error
+    return found
