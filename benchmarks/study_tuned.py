@@ -23,10 +23,11 @@ import pandas as pd
 
 import tfrs_barlow as tfrsb
 from tfrs_barlow.evaluation.downstream_tasks import TASKS
-from tfrs_barlow.study import RowFile, StudyConfig
+from tfrs_barlow.study import StudyConfig
 from tfrs_barlow.study.__main__ import tables
 from tfrs_barlow.study.config import METHODS, PROTOCOLS
 from tfrs_barlow.study.report import PLACE
+from tfrs_barlow.study.rows import RowFile
 
 ORDERS = {"task": TASKS, "method": METHODS, "protocol": PROTOCOLS}
 RESULTS = pathlib.Path(__file__).parent / "results" / "study"

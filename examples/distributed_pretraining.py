@@ -66,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if strategy.extended.should_checkpoint:
         try:
             # Else a backup of other settings would pass for one of these.
-            tfrsb.study.StagedRun(flags.output_dir, {"data": str(log), **settings})
+            tfrsb.study.require_same_settings(
+                flags.output_dir, {"data": str(log), **settings}
+            )
         except ValueError as error:
             parser.exit(1, f"error: {error}\n")
     sequences, vocabulary = tfrsb.data.build_sequences(log)

@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         log = _load(flags.dataset, flags.data_dir)
         # Refuses a folder that holds a search of something else.
-        tfrsb.study.StagedRun(
+        tfrsb.study.require_same_settings(
             output_dir, {"data": repr(log), **dataclasses.asdict(settings)}
         )
     except (OSError, ValueError) as error:

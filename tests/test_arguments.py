@@ -245,11 +245,6 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "models.warm_start": lambda: {"encoder": encoder(), "source": "nowhere"},
     "evaluation.FineTuningSettings": lambda: {},
-    "evaluation.NextItemValidation": lambda: {
-        "users": task(),
-        "vocabulary_size": 20,
-        "length": 4,
-    },
     "evaluation.downstream_task": lambda: {
         "name": "next_item",
         "sequences": sequences(),
@@ -262,7 +257,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "evaluation.evaluate_dual_encoder": lambda: {
         "model": dual_encoder(),
-        "users": task(),
+        "task": task(),
         "vocabulary_size": 20,
         "length": 4,
     },
@@ -322,6 +317,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "method": "barlow_twins",
         "baseline": "dual_encoder",
     },
+    "study.require_same_settings": lambda: {"folder": "nowhere", "settings": {}},
     "study.run_study": lambda: {
         "log": log(),
         "config": tfrsb.study.StudyConfig(),

@@ -86,7 +86,7 @@ def test_later_releases_of_movielens_are_recognized_by_their_files(tmp_path):
 
 def test_a_run_with_other_settings_needs_another_folder(data_dir, tmp_path, capsys):
     folder = tmp_path / "run"
-    tfrsb.study.StagedRun(folder, {"seed": 1})
+    tfrsb.study.require_same_settings(folder, {"seed": 1})
     with pytest.raises(SystemExit):
         demo.main([f"--data_dir={data_dir}", f"--output_dir={folder}", *TINY])
     assert "seed was 1 and is now 0" in capsys.readouterr().err

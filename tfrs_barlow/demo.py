@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = flags.output_dir or pathlib.Path("runs") / name
         # A pretraining with other settings must not be taken for this one.
         run = {"data": str(log), "label_fraction": label_fraction, **options}
-        tfrsb.study.StagedRun(folder, run)
+        tfrsb.study.require_same_settings(folder, run)
     except (OSError, TypeError, ValueError) as error:
         parser.exit(1, f"error: {error}\n")
     print(log)
@@ -186,10 +186,9 @@ def fine_tune(
         sampling_probability=np.maximum(counts, 1) / counts.sum(),
     )
     model.compile(tf.keras.optimizers.Adam(settings.learning_rate))
-    validation, test = (
-        tfrsb.evaluation.LeaveOneOut.of(data.sequences.select(rows))
-        for rows in (data.split.validation, data.split.test)
-    )
+    next_items = tfrsb.evaluation.downstream_task("next_item", data.sequences)
+    validation = next_items.select(data.split.validation)
+    test = next_items.select(data.split.test)
     tfrsb.evaluation.fine_tune_retrieval(
         model,
         labeled,

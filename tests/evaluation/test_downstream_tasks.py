@@ -19,13 +19,8 @@ HISTORIES = [[3, 4, 3, 5, 6], [5, 5, 5, 3, 3, 7], [3, 7]]
 
 
 @pytest.fixture
-def sequences():
-    return UserSequences(
-        user_ids=np.arange(3),
-        item_ids=np.concatenate(HISTORIES).astype(np.int32),
-        timestamps=np.zeros(13, np.int64),
-        row_splits=np.array([0, 5, 11, 13]),
-    )
+def sequences() -> UserSequences:
+    return UserSequences.from_lists(dict(enumerate(HISTORIES)))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +35,7 @@ def sequences():
         ("future_category", [4, 4, 1], [0, 0, -1]),
     ],
 )
-def test_tasks(sequences, name, read, labels):
+def test_tasks(sequences, name, read, labels) -> None:
     task = downstream_task(name, sequences, CATEGORIES)
     np.testing.assert_array_equal(task.labels, labels)
     np.testing.assert_array_equal(task.histories.lengths, read)
@@ -48,7 +43,7 @@ def test_tasks(sequences, name, read, labels):
         np.testing.assert_array_equal(history[: read[row]], HISTORIES[row][: read[row]])
 
 
-def test_users_without_a_label_are_left_out(sequences):
+def test_users_without_a_label_are_left_out(sequences) -> None:
     task = downstream_task("next_category", sequences, CATEGORIES)
     chosen = task.select(np.array([1, 0]))
     np.testing.assert_array_equal(chosen.labels, [1])
@@ -56,17 +51,17 @@ def test_users_without_a_label_are_left_out(sequences):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_single_event_is_refused(sequences, name):
+def test_a_single_event_is_refused(sequences, name) -> None:
     with pytest.raises(ValueError, match="at least two events"):
         downstream_task(name, sequences.most_recent(1), CATEGORIES)
 
 
-def test_an_unknown_task_is_refused(sequences):
+def test_an_unknown_task_is_refused(sequences) -> None:
     with pytest.raises(ValueError, match="name must be one of"):
         downstream_task("age", sequences, CATEGORIES)
 
 
-def test_few_labels_are_among_many():
+def test_few_labels_are_among_many() -> None:
     split = split_users(100)
     assert len(users_with_labels(split, 0.0001)) == 1
     assert len(users_with_labels(split, 0.1)) == 8

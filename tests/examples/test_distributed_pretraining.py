@@ -119,7 +119,7 @@ def test_bad_flags_are_named(flags, message, capsys):
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path, capsys):
-    tfrsb.study.StagedRun(tmp_path, {"learning_rate": 0.1})
+    tfrsb.study.require_same_settings(tmp_path, {"learning_rate": 0.1})
     with pytest.raises(SystemExit) as error:
         distributed_pretraining.main([f"--output_dir={tmp_path}"])
     assert error.value.code == 1

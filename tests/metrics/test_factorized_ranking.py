@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-import tfrs_barlow as tfrsb
+from tfrs_barlow.evaluation.ranking import label_ranks
 from tfrs_barlow.metrics import MRR, NDCG, Coverage, FactorizedRanking, HitRate
 
 RNG = np.random.default_rng(0)
@@ -188,7 +188,7 @@ def test_in_a_tfrs_model(by_task):
         of_labels = scores[rows, labels]
         scores[rows[:, np.newaxis], seen] = -1e9
         scores[rows, labels] = of_labels
-    ranks = tfrsb.evaluation.label_ranks(scores, labels)
+    ranks = label_ranks(scores, labels)
     gains = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0)
     expected = {
         "hit_rate_1": np.average(ranks <= 1, weights=weights),

@@ -14,7 +14,7 @@ from sklearn.metrics import (
 )
 
 from tfrs_barlow.data import UserSequences
-from tfrs_barlow.evaluation import label_ranks, ranking_metrics
+from tfrs_barlow.evaluation.ranking import label_ranks, ranking_metrics
 from tfrs_barlow.metrics import MRR, NDCG, Coverage, HitRate, PopularityBias
 
 RNG = np.random.default_rng(0)

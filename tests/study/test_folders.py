@@ -1,55 +1,60 @@
-"""The folder of a run: every stage once, and never another run's."""
+"""The folder of a run: its settings, its lock, and its seconds."""
+
+from __future__ import annotations
 
 import pathlib
+import threading
 import time
 
 import pytest
 
-from tfrs_barlow.study import StagedRun
+from tfrs_barlow.study import require_same_settings
+from tfrs_barlow.study.folders import alone_in, seconds, timed
 
 
-def test_a_stage_is_computed_once(tmp_path):
-    calls = []
-
-    def compute():
-        calls.append(1)
-        return {"accuracy": 0.5}
-
+def test_the_same_settings_may_come_again(tmp_path: pathlib.Path) -> None:
     for _ in range(2):
-        run = StagedRun(tmp_path, {"seed": 1, "widths": (3, 4)})
-        assert run.figures("probe", compute) == {"accuracy": 0.5}
-    assert len(calls) == 1
+        require_same_settings(tmp_path / "new", {"seed": 1, "widths": (3, 4)})
+    (tmp_path / "new" / "model").mkdir()
+    require_same_settings(str(tmp_path / "new"), {"seed": 1, "widths": (3, 4)})
 
 
-def test_a_stage_that_fails_leaves_nothing(tmp_path):
-    run = StagedRun(tmp_path, {})
-    with pytest.raises(ZeroDivisionError):
-        run.figures("probe", lambda: {"accuracy": 1 / 0})
-    assert run.figures("probe", lambda: {"accuracy": 1.0}) == {"accuracy": 1.0}
-
-
-def test_other_settings_are_refused_by_name(tmp_path):
-    StagedRun(tmp_path, {"seed": 1, "steps": 10})
+def test_other_settings_are_refused_by_name(tmp_path: pathlib.Path) -> None:
+    require_same_settings(tmp_path, {"seed": 1, "steps": 10})
     with pytest.raises(ValueError, match="seed was 1 and is now 2") as error:
-        StagedRun(tmp_path, {"seed": 2, "steps": 10})
+        require_same_settings(tmp_path, {"seed": 2, "steps": 10})
     assert "steps" not in str(error.value)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
-    pathlib.Path(tmp_path / "thesis.tex").touch()
+def test_a_folder_of_something_else_is_refused(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="must be empty or hold an earlier run"):
-        StagedRun(tmp_path, {})
+        require_same_settings(tmp_path, {})
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_seconds_add_up_over_interruptions(tmp_path):
-    with pytest.raises(KeyboardInterrupt), StagedRun(tmp_path, {}).timed("training"):
+def test_seconds_add_up_over_interruptions(tmp_path: pathlib.Path) -> None:
+    assert seconds(tmp_path) == 0
+    with pytest.raises(KeyboardInterrupt), timed(tmp_path):
         time.sleep(0.02)
         raise KeyboardInterrupt
-    run = StagedRun(tmp_path, {})
-    before = run.seconds("training")
+    before = seconds(tmp_path)
     assert before >= 0.02
-    with run.timed("training"):
+    with timed(tmp_path):
         time.sleep(0.02)
-    assert run.seconds("training") >= before + 0.02
-    assert run.seconds("another") == 0
+    assert seconds(tmp_path) >= before + 0.02
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: pathlib.Path) -> None:
+    entered = threading.Event()
+
+    def enter() -> None:
+        with alone_in(tmp_path):
+            entered.set()
+
+    with alone_in(tmp_path):
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join(10)
+    assert entered.is_set()

@@ -1,14 +1,17 @@
 """The file of a study survives whatever stops the run that writes it."""
 
+from __future__ import annotations
+
 import json
 import multiprocessing
+import pathlib
 
 import pytest
 
-from tfrs_barlow.study import RowFile
+from tfrs_barlow.study.rows import RowFile
 
 
-def test_rows_come_back_in_order(tmp_path):
+def test_rows_come_back_in_order(tmp_path: pathlib.Path) -> None:
     rows = RowFile(tmp_path / "new" / "rows.jsonl")
     assert list(rows) == []
     rows.append({"seed": 0, "units": (8, 8)})
@@ -16,7 +19,7 @@ def test_rows_come_back_in_order(tmp_path):
     assert list(RowFile(rows.file)) == [{"seed": 0, "units": [8, 8]}, {"seed": 1}]
 
 
-def test_a_row_is_known_by_some_of_its_values(tmp_path):
+def test_a_row_is_known_by_some_of_its_values(tmp_path: pathlib.Path) -> None:
     rows = RowFile(tmp_path / "rows.jsonl")
     rows.append({"seed": 0, "units": (8, 8), "accuracy": 0.5})
     assert rows.has({"seed": 0, "units": (8, 8)})
@@ -25,7 +28,9 @@ def test_a_row_is_known_by_some_of_its_values(tmp_path):
 
 
 @pytest.mark.parametrize("kept", range(1, 18))
-def test_a_torn_last_line_is_passed_over_and_written_again(tmp_path, kept):
+def test_a_torn_last_line_is_passed_over_and_written_again(
+    tmp_path: pathlib.Path, kept: int
+) -> None:
     rows = RowFile(tmp_path / "rows.jsonl")
     rows.append({"seed": 0})
     torn = json.dumps({"seed": 1, "x": "é"}).encode()[:kept]
@@ -36,22 +41,22 @@ def test_a_torn_last_line_is_passed_over_and_written_again(tmp_path, kept):
 
 
 @pytest.mark.parametrize("line", [b"{", b"3", b"", b"\xff"])
-def test_another_broken_line_is_named(tmp_path, line):
+def test_another_broken_line_is_named(tmp_path: pathlib.Path, line: bytes) -> None:
     rows = RowFile(tmp_path / "rows.jsonl")
     rows.file.write_bytes(b'{"seed": 0}\n' + line + b"\n")
     with pytest.raises(ValueError, match=r"rows\.jsonl, line 2: expected a JSON"):
         list(rows)
 
 
-def _append_fifty(file, writer):
+def append_fifty(file: pathlib.Path, writer: str) -> None:
     for number in range(50):
         RowFile(file).append({"writer": writer, "number": number})
 
 
-def test_two_processes_may_add(tmp_path):
+def test_two_processes_may_add(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "rows.jsonl"
     context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_append_fifty, args=(file, w)) for w in "ab"]
+    writers = [context.Process(target=append_fifty, args=(file, w)) for w in "ab"]
     for writer in writers:
         writer.start()
     for writer in writers:

@@ -11,25 +11,13 @@ from tfrs_barlow.evaluation.fine_tuning import (
     fine_tune_classifier,
     fine_tune_retrieval,
 )
-from tfrs_barlow.evaluation.linear_probe import (
-    LabeledEmbeddings,
-    ProbeMetrics,
-    linear_probe,
-)
-from tfrs_barlow.evaluation.next_item import (
-    LeaveOneOut,
-    NextItemValidation,
-    evaluate_dual_encoder,
-    next_item_metrics,
-)
-from tfrs_barlow.evaluation.ranking import RankingMetrics, label_ranks, ranking_metrics
+from tfrs_barlow.evaluation.probe import LabeledEmbeddings, ProbeMetrics, linear_probe
+from tfrs_barlow.evaluation.ranking import RankingMetrics, evaluate_dual_encoder
 
 __all__ = [
     "DownstreamTask",
     "FineTuningSettings",
     "LabeledEmbeddings",
-    "LeaveOneOut",
-    "NextItemValidation",
     "ProbeMetrics",
     "RankingMetrics",
     "downstream_task",
@@ -37,9 +25,6 @@ __all__ = [
     "evaluate_dual_encoder",
     "fine_tune_classifier",
     "fine_tune_retrieval",
-    "label_ranks",
     "linear_probe",
-    "next_item_metrics",
-    "ranking_metrics",
     "users_with_labels",
 ]

@@ -1,4 +1,4 @@
-"""The tasks an encoder is judged by: what it may read, and what is to be told from it.
+"""The tasks an encoder is judged by: what it may read, and what it must predict.
 
 - *next item*: the last item of a user, ranked among all, from those before it;
 - *next category*: the category of that item;
@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data import ItemCategories, UserSequences, UserSplit
 
 TaskName = Literal["next_item", "next_category", "favorite_category", "future_category"]
@@ -29,6 +30,14 @@ class DownstreamTask(NamedTuple):
         histories: What an encoder may read of each user.
         labels: `[users]`, integers: an item id, or a class from 0 on; negative for a
             user without a label.
+
+    Examples:
+        >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
+        >>> sequences, _ = tfrsb.data.build_sequences(log)
+        >>> is_active = (sequences.lengths > 30).astype(np.int64)
+        >>> task = tfrsb.evaluation.DownstreamTask(sequences.most_recent(5), is_active)
+        >>> len(task.select(np.array([0, 1])).labels)
+        2
     """
 
     histories: UserSequences
@@ -41,11 +50,22 @@ class DownstreamTask(NamedTuple):
 
 
 def downstream_task(
-    name: TaskName, sequences: UserSequences, categories: ItemCategories | None
+    name: TaskName, sequences: UserSequences, categories: ItemCategories | None = None
 ) -> DownstreamTask:
     """Returns what a task asks of every user.
 
-    Example:
+    Args:
+        name: `"next_item"`, `"next_category"`, `"favorite_category"` or
+            `"future_category"`.
+        sequences: All users, each with at least two events.
+        categories: Those of the items; the next item needs none. The next category is
+            the rarest one of an item.
+
+    Raises:
+        ValueError: If `name` is unknown, a user has fewer than two events, or
+            `categories` are missing.
+
+    Examples:
         >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
         >>> sequences, vocabulary = tfrsb.data.build_sequences(log, min_length=3)
         >>> categories = tfrsb.data.ItemCategories.from_log(log, vocabulary)
@@ -54,19 +74,8 @@ def downstream_task(
         ... )
         >>> bool((task.histories.lengths == sequences.lengths - 1).all())
         True
-
-    Args:
-        name: Which task.
-        sequences: All users, each with at least two events.
-        categories: Of the items; None will do for the next item. The next category is
-            the rarest one of an item.
-
-    Raises:
-        ValueError: If `name` is unknown, a user has fewer than two events, or the task
-            is of categories and there are none.
     """
-    if name not in TASKS:
-        raise ValueError(f"name must be one of {TASKS}, but it is {name!r}.")
+    _checks.one_of("name", name, TASKS)
     if (sequences.lengths < 2).any():
         raise ValueError("sequences must hold at least two events for every user.")
     last = sequences.item_from_end(1)
@@ -89,6 +98,19 @@ def downstream_task(
 def users_with_labels(split: UserSplit, fraction: float) -> npt.NDArray[np.int64]:
     """Returns the training users whose labels are known: at least one.
 
-    Those of a smaller fraction are among those of a larger one.
+    The users of a smaller fraction are among those of a larger one.
+
+    Args:
+        split: The users.
+        fraction: The share of the training users, above 0 and at most 1.
+
+    Raises:
+        TypeError, ValueError: If `fraction` is not such a number.
+
+    Examples:
+        >>> split = tfrsb.data.split_users(100)
+        >>> len(tfrsb.evaluation.users_with_labels(split, 0.1))
+        8
     """
+    fraction = _checks.number("fraction", fraction, above=0, at_most=1)
     return split.train[: max(1, round(fraction * len(split.train)))]

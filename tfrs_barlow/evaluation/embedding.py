@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow.data.sequences import UserSequences
+from tfrs_barlow import _checks
+from tfrs_barlow.data import UserSequences
 
 
 def embed_users(
@@ -20,19 +21,6 @@ def embed_users(
 ) -> npt.NDArray[np.float32]:
     """Returns the embedding of every user's most recent items.
 
-    Example:
-        >>> sequences = tfrsb.data.UserSequences(
-        ...     user_ids=np.array(["ann", "bob"]),
-        ...     item_ids=np.array([5, 3, 4, 9], np.int32),
-        ...     timestamps=np.array([10, 20, 30, 15]),
-        ...     row_splits=np.array([0, 3, 4]),
-        ... )
-        >>> encoder = tfrsb.layers.ItemPoolingEncoder(
-        ...     vocabulary_size=10, output_dim=4, pooling="mean"
-        ... )
-        >>> tfrsb.evaluation.embed_users(encoder, sequences, length=2).shape
-        (2, 4)
-
     Args:
         encoder: From item ids `[batch, length]` to embeddings `[batch, dim]`; a layer
             is called with `training=False`.
@@ -42,7 +30,19 @@ def embed_users(
 
     Returns:
         `[users, dim]`, float32.
+
+    Raises:
+        TypeError, ValueError: If a number is not an integer of at least 1.
+
+    Examples:
+        >>> log = tfrsb.data.generate_synthetic_log(num_users=20)
+        >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(vocabulary.size, output_dim=4)
+        >>> tfrsb.evaluation.embed_users(encoder, sequences, length=10).shape
+        (20, 4)
     """
+    length = _checks.integer("length", length, at_least=1)
+    batch_size = _checks.integer("batch_size", batch_size, at_least=1)
     histories = tf.constant(sequences.to_dense(length))
     batches = [
         encoder(histories[start : start + batch_size], training=False)

@@ -1,7 +1,7 @@
 """The study: pretraining compared with other methods on downstream tasks."""
 
-from tfrs_barlow.study.config import ENCODERS, StudyConfig
-from tfrs_barlow.study.folders import StagedRun
+from tfrs_barlow.study.config import StudyConfig
+from tfrs_barlow.study.folders import require_same_settings
 from tfrs_barlow.study.plots import write_plots
 from tfrs_barlow.study.report import (
     best_by_validation,
@@ -10,17 +10,14 @@ from tfrs_barlow.study.report import (
     summary,
     summary_markdown,
 )
-from tfrs_barlow.study.rows import RowFile
 from tfrs_barlow.study.run import run_study
 
 __all__ = [
-    "ENCODERS",
-    "RowFile",
-    "StagedRun",
     "StudyConfig",
     "best_by_validation",
     "gains",
     "gains_markdown",
+    "require_same_settings",
     "run_study",
     "summary",
     "summary_markdown",

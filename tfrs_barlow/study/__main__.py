@@ -1,15 +1,16 @@
-r"""Compares Barlow Twins with the dual encoder on a log of yours, or on public ones.
+r"""Compares Barlow Twins with the dual encoder on public data or a log of yours.
 
-    python -m tfrs_barlow.study --config=quick
-    python -m tfrs_barlow.study --data=ml-1m --data_dir=path/to/ml-1m
-    python -m tfrs_barlow.study --data=yelp --data_dir=path/to/yelp
+    python -m tfrs_barlow.study
+    python -m tfrs_barlow.study --data=ml-1m
+    python -m tfrs_barlow.study --data=path/to/ml-1m --config=main
+    python -m tfrs_barlow.study --data=path/to/yelp_dataset.tar --config=main
     python -m tfrs_barlow.study --data=ratings.csv --user_column=user \
         --item_column=movie --time_column=time --category_column=genres
 
-The first takes a minute and needs no network. Every finished measurement is a line in
-`OUTPUT_DIR/rows.jsonl`; a run that was stopped goes on where it was when it is started
-again. The tables and plots at the end are of all rows of this data and these settings,
-whatever part of the grid was measured now.
+The first takes a minute and needs no network. The second downloads MovieLens-1M. Every
+finished measurement is a line in `OUTPUT_DIR/rows.jsonl`. If a run is stopped, the same
+command resumes it. The tables and plots at the end show all rows of this data and these
+settings, whatever part of the grid was measured now.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ import argparse
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import pandas as pd
 
 import tfrs_barlow as tfrsb
 from tfrs_barlow.data import InteractionLog, MovieLensDataset
 from tfrs_barlow.study import StudyConfig
+from tfrs_barlow.study.config import Method
 
 CONFIGS = {
-    # Everything once, small: to see what it does.
+    # Small, to see what it does.
     "quick": StudyConfig(
         seeds=(0,),
         label_fractions=(0.1, 1.0),
@@ -38,9 +40,9 @@ CONFIGS = {
         output_dim=32,
         projector=(128, 128),
     ),
-    # The question of the paper.
+    # All methods, tasks and shares of labels.
     "main": StudyConfig(),
-    # Which of them needs large batches?
+    # Which methods need large batches?
     "batch_size": StudyConfig(
         methods=("dual_encoder_few", "dual_encoder", "barlow_twins"),
         protocols=("frozen",),
@@ -49,7 +51,7 @@ CONFIGS = {
     ),
 }
 
-COMPARISONS = (
+COMPARISONS: tuple[tuple[Method, Method, str], ...] = (
     (
         "barlow_twins",
         "dual_encoder_few",
@@ -76,18 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the study that the command line describes."""
     parser = _parser()
     flags = parser.parse_args(arguments)
-    name = pathlib.Path(flags.data).stem
-    output_dir = flags.output_dir or pathlib.Path("runs") / f"study-{name}"
     try:
         config = _config(flags)
-        log = _load(flags)
+        name, log = load(flags)
         print(log)
+        output_dir = flags.output_dir or pathlib.Path("runs") / f"study-{name}"
         rows = tfrsb.study.run_study(
             log, config, output_dir, dataset=name, other_grids=True
         )
     except (ImportError, OSError, TypeError, ValueError) as error:
         parser.exit(1, f"error: {error}\n")
-    _report(rows, output_dir)
+    report(rows, output_dir)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,16 +104,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         default="synthetic",
-        help=f"synthetic, yelp, {', '.join(MOVIELENS)}, or a CSV or Parquet file",
+        help=f"synthetic, {', '.join(MOVIELENS)}, a folder of MovieLens or Yelp, an "
+        "archive of Yelp, or a table such as a CSV file (default: %(default)s)",
     )
     parser.add_argument(
         "--data_dir",
         type=pathlib.Path,
-        help="the folder of a public data set; without it MovieLens is downloaded",
+        help="the folder of the MovieLens data set that --data names, or with "
+        "--data=yelp the folder or archive of Yelp",
     )
     for column in ("user", "item", "time", "category"):
         parser.add_argument(
-            f"--{column}_column", help=f"the column of a file that holds the {column}"
+            f"--{column}_column", help=f"the column of a table that holds the {column}"
         )
     parser.add_argument(
         "--output_dir",
@@ -146,33 +149,66 @@ def _config(flags: argparse.Namespace) -> StudyConfig:
     return dataclasses.replace(CONFIGS[flags.config], **given)
 
 
-def _load(flags: argparse.Namespace) -> InteractionLog:
-    if flags.data == "synthetic":
-        return tfrsb.data.generate_synthetic_log()
-    if flags.data == "yelp":
-        if flags.data_dir is None:
-            raise ValueError("--data=yelp needs --data_dir: Yelp asks for a license.")
-        return tfrsb.data.read_yelp(flags.data_dir)
-    if flags.data in MOVIELENS:
-        dataset = cast(MovieLensDataset, flags.data)
-        return tfrsb.data.load_movielens(dataset, flags.data_dir)
+def load(flags: argparse.Namespace) -> tuple[str, InteractionLog]:
+    """Reads the log that `--data` names, and returns its name too."""
+    data, data_dir = flags.data, flags.data_dir
+    if data == "synthetic":
+        return data, tfrsb.data.generate_synthetic_log()
+    if data in MOVIELENS:
+        return data, tfrsb.data.load_movielens(data, data_dir)
+    path = pathlib.Path(data)
+    if data == "yelp" and data_dir is not None:
+        path = data_dir
+    elif data == "yelp" and not path.exists():
+        raise ValueError("--data=yelp needs --data_dir: Yelp asks for a license.")
+    if not path.exists():
+        raise ValueError(
+            f"--data must be synthetic, yelp, {', '.join(MOVIELENS)}, or a folder or "
+            f"file, but there is no {str(path)!r}."
+        )
+    name = "yelp" if data == "yelp" else path.resolve().stem
     columns = {
-        f"{name}_column": getattr(flags, f"{name}_column")
-        for name in ("user", "item", "time", "category")
+        f"{column}_column": getattr(flags, f"{column}_column")
+        for column in ("user", "item", "time", "category")
     }
-    # Without categories the next item can be judged; where not, the study says so.
-    missing = [
-        f"--{name}"
-        for name, column in columns.items()
-        if column is None and name != "category_column"
-    ]
-    if missing:
-        raise ValueError(f"--data={flags.data} needs {', '.join(missing)}.")
-    return tfrsb.data.read_interactions(flags.data, **columns)
+    if any(columns.values()):
+        # Without categories, only the next item can be judged; the study says so.
+        missing = [
+            f"--{column}"
+            for column, given in columns.items()
+            if given is None and column != "category_column"
+        ]
+        if missing:
+            raise ValueError(f"--data={data} needs {', '.join(missing)}.")
+        return name, tfrsb.data.read_interactions(path, **columns)
+    return name, _load_public(path)
+
+
+def _load_public(path: pathlib.Path) -> InteractionLog:
+    """Recognizes a public data set by its files."""
+    folder = path if path.is_dir() else path.parent
+    files = {file.name for file in (path.iterdir() if path.is_dir() else [path])}
+    if "ratings.dat" in files:
+        return tfrsb.data.load_movielens("ml-1m", folder)
+    if "ratings.csv" in files:  # All later releases share this format.
+        return tfrsb.data.load_movielens("ml-latest-small", folder)
+    if path.is_dir() and any(file.startswith("yelp_academic") for file in files):
+        return tfrsb.data.read_yelp(path)
+    if path.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+        return tfrsb.data.read_yelp(path)
+    if path.is_dir():
+        raise ValueError(
+            f"{path} must hold ratings.dat or ratings.csv (MovieLens) or "
+            "yelp_academic_dataset_review.json (Yelp)."
+        )
+    raise ValueError(
+        f"--data={path} is a table, so it needs --user_column, --item_column and "
+        "--time_column."
+    )
 
 
 def tables(rows: pd.DataFrame, opening: str) -> str:
-    """Returns all tables as Markdown, after what is to stand before them."""
+    """Returns all tables as Markdown, after an opening line."""
     parts = [opening, tfrsb.study.summary_markdown(rows)]
     for method, baseline, title in COMPARISONS:
         table = tfrsb.study.gains(rows, method=method, baseline=baseline)
@@ -182,17 +218,13 @@ def tables(rows: pd.DataFrame, opening: str) -> str:
     return "\n".join(parts)
 
 
-def _report(rows: pd.DataFrame, output_dir: pathlib.Path) -> None:
+def report(rows: pd.DataFrame, output_dir: pathlib.Path) -> None:
     """Prints the tables, and writes them and the plots to files."""
-    text = tables(rows, "## Figures\n")
+    text = tables(rows, "## Metrics of test users\n")
     (output_dir / "report.md").write_text(text)
     flat = rows.drop(columns=["curve", "versions"], errors="ignore")
     flat.to_csv(output_dir / "rows.csv", index=False)
-    try:
-        plots = tfrsb.study.write_plots(rows, output_dir)
-    except ImportError:
-        plots = []
-        print("No plots: pip install 'tfrs-barlow[study]'")
+    plots = tfrsb.study.write_plots(rows, output_dir)
     names = ", ".join(["report.md", "rows.csv", *(plot.name for plot in plots)])
     print(f"\n{text}\nWrote {names} to {output_dir}.")
 

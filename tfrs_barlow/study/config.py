@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data import (
     SequencePairs,
     different_period_pairs,
@@ -35,7 +36,7 @@ Method = Literal[
 METHODS: tuple[Method, ...] = get_args(Method)
 
 REFERENCES: tuple[Method, ...] = ("transformer_few", "transformer")
-"""The methods with an encoder of their own, judged on the next item alone."""
+"""The methods with another encoder, judged on the next item alone."""
 
 Protocol = Literal["frozen", "fine_tuned", "as_trained"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -47,7 +48,6 @@ ENCODERS: dict[str, Callable[..., SequenceEncoder]] = {
     "gru": GRUEncoder,
     "transformer": TransformerEncoder,
 }
-"""The encoders that a study can train, by their names in `StudyConfig`."""
 
 PAIRS: dict[str, Callable[..., SequencePairs] | None] = {
     "same_history": None,
@@ -59,36 +59,57 @@ PAIRS: dict[str, Callable[..., SequencePairs] | None] = {
 WEIGHT_BATCH_SIZE = 256
 """The batch size that `StudyConfig.off_diagonal_weight` is for."""
 
+_MAX_SEED = 2**32 - 1
+_GRID = ("methods", "tasks", "protocols", "label_fractions", "batch_sizes", "seeds")
 
-_POSITIVE = (
-    "embedding_dim",
-    "output_dim",
-    "length",
-    "encoder_passes",
-    "learning_rate",
-    "temperature",
-    "off_diagonal_weight",
-    "barlow_weight",
-    "barlow_share",
-    "fine_tuning_steps",
-    "fine_tuning_batch_size",
-    "fine_tuning_learning_rate",
-    "categories",
-)
-_SHARES = ("crop_rate", "drop_rate", "mask_rate", "barlow_share")
+_share = functools.partial(_checks.number, above=0, at_most=1)
+_rate = functools.partial(_checks.number, at_least=0, below=1)
+_positive = functools.partial(_checks.number, above=0)
+_count = functools.partial(_checks.integer, at_least=1)
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "methods": functools.partial(_checks.one_of, known=METHODS),
+    "tasks": functools.partial(_checks.one_of, known=TASKS),
+    "protocols": functools.partial(_checks.one_of, known=PROTOCOLS),
+    "label_fractions": _share,
+    "batch_sizes": functools.partial(_checks.integer, at_least=2),
+    "seeds": functools.partial(_checks.integer, at_least=0, at_most=_MAX_SEED),
+    "encoder": functools.partial(_checks.one_of, known=tuple(ENCODERS)),
+    "embedding_dim": _count,
+    "output_dim": _count,
+    "length": _count,
+    "encoder_passes": _positive,
+    "learning_rate": _positive,
+    "temperature": _positive,
+    "pairs": functools.partial(_checks.one_of, known=tuple(PAIRS)),
+    "crop_rate": _share,
+    "drop_rate": _rate,
+    "mask_rate": _rate,
+    "projector": _count,
+    "off_diagonal_weight": _positive,
+    "barlow_weight": _positive,
+    "barlow_share": _share,
+    "fine_tuning_steps": _count,
+    "fine_tuning_batch_size": _count,
+    "fine_tuning_learning_rate": _positive,
+    "categories": _count,
+}
+"""What each setting, or each element of it, must be."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
-    """The grid of a study, and all else that decides its figures.
+    """The grid of a study, and all other settings that decide its metrics.
 
-    Attributes:
+    The grid is the product of the first six arguments. No value may stand twice.
+
+    Args:
         methods: How encoders come about:
 
-            - `"counting"`: none; the majority class, or the most popular items;
-            - `"category_counts"`: none; the linear model reads how often each category
-              is in the history. It is told what the others have to learn, and so shows
-              how far categories can be told at all;
+            - `"counting"`: no encoder; the majority class, or the most popular items;
+            - `"category_counts"`: no encoder; the linear model reads how often each
+              category is in the history. It is given what the others have to learn, so
+              it shows how well categories can be predicted at all;
             - `"random"`: not trained. Fine-tuned, this is training from scratch: for
               the next item, the dual encoder on the known labels alone;
             - `"dual_encoder_few"`: a dual encoder on the next items of the users with
@@ -96,46 +117,54 @@ class StudyConfig:
             - `"dual_encoder"`: a dual encoder on the next items of all training users;
             - `"barlow_twins"`: Barlow Twins on the histories of all training users;
             - `"joint"`: the last two at the same time;
-            - `"transformer_few"` and `"transformer"`: other than the encoder of the
-              rest, a causal Transformer, trained by full cross-entropy on every next
-              item (`NextItemModel`) of users with known labels, or of all: how well the
-              next item can be found, as a reference.
+            - `"transformer_few"` and `"transformer"`: as a reference for the next item,
+              another encoder: a causal Transformer, trained by full cross-entropy on
+              every next item (`NextItemModel`) of users with known labels, or of all.
         tasks: What they are judged by; see `downstream_task`.
-        protocols: How: `"frozen"` by a linear model on their output, `"fine_tuned"`
-            with all their weights trained on, `"as_trained"`, for the next item alone,
-            by the candidate tower that they were trained with.
+        protocols: How they are judged: `"frozen"` by a linear model on their output,
+            `"fine_tuned"` with all weights trained on the labels, `"as_trained"`, for
+            the next item alone, by the candidate tower that they were trained with.
         label_fractions: The shares of training users whose labels are known.
-        batch_sizes: Of the methods' training.
+        batch_sizes: The users of a batch in a method's training.
         seeds: Each fixes a split of the users, the weights, the batches and the views.
-        encoder: The architecture, a key of `ENCODERS`.
+        encoder: `"attention_pooling"`, `"mean_pooling"`, `"convolution"`, `"gru"` or
+            `"transformer"`.
         embedding_dim: The width of the item embeddings.
         output_dim: The width of the user embedding.
         length: How many of a user's most recent items an encoder reads.
         encoder_passes: How often an encoder embeds each training user in a method's
             training: twice a step in Barlow Twins, once in a dual encoder, and in joint
             training once plus twice the share of users that Barlow Twins sees.
-        learning_rate: Of Adam, in a method's training.
-        temperature: Of the dual encoders: their softmax is of scores divided by it.
+        learning_rate: That of Adam in a method's training.
+        temperature: Dual encoders divide their scores by it before the softmax.
         pairs: What Barlow Twins makes two views of: the `"same_history"` twice, two
             `"different_periods"` of a user (`different_period_pairs`), or two histories
             with the `"same_target"` (`same_target_pairs`). Joint training always takes
             the same history.
         crop_rate: The share of a history that a view keeps in one piece; 1 for all.
-        drop_rate: The share of a view that is dropped; 0 for none.
-        mask_rate: The share of a view that is masked; 0 for none.
+        drop_rate: The share of a view that is dropped.
+        mask_rate: The share of a view that is masked.
         projector: The widths of the projector's layers.
-        off_diagonal_weight: lambda of the Barlow Twins loss at a batch size of
-            `WEIGHT_BATCH_SIZE`. At others it is in proportion: what features that have
-            nothing to do with each other correlate by chance, squared, goes with one
-            over the rows, and so weighs the same at every batch size.
+        off_diagonal_weight: lambda of the Barlow Twins loss at a batch size of 256. For
+            other batch sizes it is scaled in proportion. The squared chance correlation
+            of unrelated features falls as 1 / batch size, so its contribution to the
+            loss stays the same.
         barlow_weight: The weight of Barlow Twins in joint training.
         barlow_share: The share of a batch that Barlow Twins sees in joint training.
-        fine_tuning_steps: The most steps on labels; those up to the best validation
-            count.
+        fine_tuning_steps: The most steps on labels; the best validation counts.
         fine_tuning_batch_size: The rows of a step on labels.
-        fine_tuning_learning_rate: Of Adam on labels.
-        categories: How many categories the category tasks tell apart; see
+        fine_tuning_learning_rate: That of Adam on labels.
+        categories: How many categories the tasks distinguish; see
             `ItemCategories.most_specific`.
+
+    Raises:
+        TypeError, ValueError: If a setting is of a wrong type or out of its range, a
+            value of the grid stands twice, or the views would always be equal.
+
+    Examples:
+        >>> config = tfrsb.study.StudyConfig(methods=("random", "barlow_twins"))
+        >>> config.seeds
+        (0, 1, 2)
     """
 
     methods: tuple[Method, ...] = METHODS
@@ -165,60 +194,35 @@ class StudyConfig:
     categories: int = 20
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("methods", METHODS),
-            ("tasks", TASKS),
-            ("protocols", PROTOCOLS),
-        ):
-            unknown = [value for value in getattr(self, name) if value not in known]
-            if unknown:
-                raise ValueError(f"{name} must be of {known}, but hold {unknown[0]!r}.")
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"{name} must be above 0, but it is {getattr(self, name)}."
-                )
-        for name in _SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} must lie in [0, 1], but it is {getattr(self, name)}."
-                )
-        if not (self.projector and min(self.projector) > 0):
-            raise ValueError(
-                f"projector must hold widths above 0, but it is {self.projector}."
-            )
+        for field in dataclasses.fields(self):
+            check, value = _CHECKS[field.name], getattr(self, field.name)
+            if isinstance(field.default, tuple):
+                value = _checked_values(field.name, value, check)
+            else:
+                value = check(field.name, value)
+            # Plain numbers, so that settings can be written as JSON.
+            object.__setattr__(self, field.name, value)
         if self.crop_rate == 1 and self.drop_rate == 0 and self.mask_rate == 0:
             raise ValueError(
-                "crop_rate, drop_rate and mask_rate must not all leave a history as it "
-                "is: two equal views teach nothing."
+                "crop_rate, drop_rate and mask_rate must not all leave a history "
+                "unchanged: two equal views teach nothing."
             )
-        for name, kinds in (("encoder", tuple(ENCODERS)), ("pairs", tuple(PAIRS))):
-            value = getattr(self, name)
-            if value not in kinds:
-                raise ValueError(f"{name} must be one of {kinds}, but it is {value!r}.")
-        for fraction in self.label_fractions:
-            if not 0 < fraction <= 1:
-                raise ValueError(
-                    f"label_fractions must lie in (0, 1], but one is {fraction}."
-                )
-        for batch_size in self.batch_sizes:
-            if batch_size < 2:
-                raise ValueError(
-                    f"batch_sizes must be at least 2, but one is {batch_size}."
-                )
 
     def settings(self) -> dict[str, Any]:
-        """Returns what decides a figure beside its place in the grid."""
-        grid = {
-            "methods",
-            "tasks",
-            "protocols",
-            "label_fractions",
-            "batch_sizes",
-            "seeds",
-        }
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name not in grid
-        }
+        """Returns what decides a metric besides its place in the grid."""
+        settings = dataclasses.asdict(self)
+        return {name: value for name, value in settings.items() if name not in _GRID}
+
+
+def _checked_values(
+    name: str, values: Any, check: Callable[[str, Any], Any]
+) -> tuple[Any, ...]:
+    """Returns checked values, at least one; those of the grid must differ."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{name} must be a tuple, but it is {values!r}.")
+    checked = tuple(check(f"{name}[{i}]", value) for i, value in enumerate(values))
+    if not checked:
+        raise ValueError(f"{name} must hold at least one value.")
+    if name in _GRID and len(set(checked)) < len(checked):
+        raise ValueError(f"{name} must not hold a value twice, but it is {checked}.")
+    return checked

@@ -1,46 +1,57 @@
-"""The plots of a study. They need Matplotlib: `pip install 'tfrs-barlow[study]'`."""
+"""The plots of a study."""
 
 from __future__ import annotations
 
 import math
+import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from tfrs_barlow.study.config import METHODS
-from tfrs_barlow.study.report import gains, per_cent, summary
+from tfrs_barlow.study.report import MAIN_METRIC, gains, per_cent, summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def write_plots(rows: pd.DataFrame, directory: pathlib.Path) -> list[pathlib.Path]:
-    """Draws what the rows are enough for.
+def write_plots(
+    rows: pd.DataFrame, directory: str | os.PathLike[str]
+) -> list[pathlib.Path]:
+    """Draws the plots that the rows are enough for.
 
     - `gain_by_label_fraction.png`: the gain of Barlow Twins over a dual encoder on all
       training users, for each task and protocol, if there are several fractions;
-    - `figures_by_batch_size.png`: each method, frozen, against the batch size, if there
+    - `metrics_by_batch_size.png`: each method, frozen, against the batch size, if there
       are several;
     - `learning_curves.png`: fine-tuning from each start, the best so far by the
       validation users, for the batch size with the most starts.
 
     Args:
-        rows: As `run_study` returns them.
-        directory: Where to write.
+        rows: What `run_study` returns.
+        directory: Where to write; it must exist.
 
     Returns:
         The files written.
 
-    Raises:
-        ImportError: If Matplotlib is not installed.
+    Examples:
+        >>> import tempfile
+        >>> row = {"dataset": "d", "seed": 0, "protocol": "frozen", "method": "random"}
+        >>> row |= {"label_fraction": 0.1, "task": "next_category"}
+        >>> rows = pd.DataFrame(
+        ...     [{**row, "batch_size": n, "test_accuracy": 0.3} for n in (32, 64)]
+        ... )
+        >>> [file.name for file in tfrsb.study.write_plots(rows, tempfile.mkdtemp())]
+        ['metrics_by_batch_size.png']
     """
+    directory = pathlib.Path(directory)
     written = []
     table = gains(rows, method="barlow_twins", baseline="dual_encoder")
     if len(table) and table["label_fraction"].nunique() > 1:
         written.append(_gains(table, directory / "gain_by_label_fraction.png"))
     if rows.loc[rows["protocol"] == "frozen", "batch_size"].nunique() > 1:
-        written.append(_batch_sizes(rows, directory / "figures_by_batch_size.png"))
+        written.append(_batch_sizes(rows, directory / "metrics_by_batch_size.png"))
     if "curve" in rows and (rows["protocol"] == "fine_tuned").any():
         written.append(_curves(rows, directory / "learning_curves.png"))
     return written
@@ -77,7 +88,8 @@ def _batch_sizes(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
                 color=_color(method),
                 label=_words(method),
             )
-        panel.set(xscale="log", xlabel="batch size", ylabel="figure, test users")
+        metric = _words(MAIN_METRIC[task])
+        panel.set(xscale="log", xlabel="batch size", ylabel=f"{metric}, test users")
         sizes = sorted(table["batch_size"].unique())
         panel.set_xticks(sizes, labels=[str(size) for size in sizes])
         panel.minorticks_off()
@@ -86,7 +98,7 @@ def _batch_sizes(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
 
 def _curves(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
     tuned = rows[rows["protocol"] == "fine_tuned"]
-    # One of each is enough to see who needs how long: the one with the most starts.
+    # One batch size and share of labels is enough: those with the most starts.
     for place in ("batch_size", "label_fraction"):
         most = tuned.groupby(place)["method"].nunique().idxmax()
         tuned = tuned[tuned[place] == most]
@@ -94,8 +106,7 @@ def _curves(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
     axes = _panels(tuned["task"].unique())
     for task, panel in axes.items():
         for method, part in tuned[tuned["task"] == task].groupby("method"):
-            # A seed that has stopped keeps its best step: a mean over those that go on
-            # would jump.
+            # A seed that has stopped keeps its best step, or the mean would jump.
             curves = pd.DataFrame(part["curve"].tolist()).cummax(axis=1).ffill(axis=1)
             panel.plot(
                 curves.mean().to_numpy(), color=_color(method), label=_words(method)
@@ -108,7 +119,7 @@ def _curves(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
 
 
 def _panels(tasks: Any) -> dict[str, Axes]:
-    """Makes a figure with one titled panel for each task."""
+    """Makes a sheet with one titled panel for each task."""
     from matplotlib import figure
 
     columns = min(2, len(tasks))
@@ -126,7 +137,7 @@ def _panels(tasks: Any) -> dict[str, Axes]:
 
 
 def _finish(axes: dict[str, Axes], file: pathlib.Path) -> pathlib.Path:
-    # Not every line is in every panel, so one legend tells those of all.
+    # Not every line is in every panel, so one legend shows the lines of all.
     lines: dict[str, Any] = {}
     for panel in axes.values():
         handles, labels = panel.get_legend_handles_labels()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+
+from tfrs_barlow import _checks
+from tfrs_barlow.study.config import METHODS, Method
 
 PLACE = ("dataset", "batch_size", "label_fraction", "protocol", "task")
 """What the seeds and methods of a comparison have in common."""
@@ -17,52 +20,55 @@ MAIN_METRIC = {
     "favorite_category": "accuracy",
     "future_category": "accuracy",
 }
-"""What a task is judged by in tables. (The accuracy of the next item, its hit rate at
-1, is a handful of users.)"""
-
-
-def main_figures(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns one column `figure`: the main one of each row's task.
-
-    Args:
-        rows: As `run_study` returns them.
-
-    Returns:
-        The columns of `PLACE`, `method`, `seed` and `figure`.
-    """
-    return rows[[*PLACE, "method", "seed"]].assign(figure=_figures(rows, "test"))
-
-
-def _figures(rows: pd.DataFrame, part: str) -> list[float]:
-    """Returns the main figure of each row, of `"validation"` or `"test"` users."""
-    records = rows.to_dict(orient="records")
-    return [row[f"{part}_{MAIN_METRIC[row['task']]}"] for row in records]
+"""What a task is judged by in tables. (The hit rate at 1 of the next item is a handful
+of users.)"""
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns mean and standard error over seeds of every cell.
 
+    Each task has one metric: the hit rate at 10 of the next item, else the accuracy.
+
     Args:
-        rows: As `run_study` returns them.
+        rows: What `run_study` returns.
 
     Returns:
         One row for each place and method, with `mean`, `standard_error` (NaN for one
         seed) and `seeds`.
+
+    Examples:
+        >>> place = {"dataset": "d", "batch_size": 256, "label_fraction": 0.1}
+        >>> place |= {"protocol": "frozen", "task": "next_category", "method": "joint"}
+        >>> rows = pd.DataFrame(
+        ...     [{**place, "seed": s, "test_accuracy": 0.3 + 0.1 * s} for s in (0, 1)]
+        ... )
+        >>> tfrsb.study.summary(rows)["mean"].round(2).tolist()
+        [0.35]
     """
-    groups = main_figures(rows).groupby([*PLACE, "method"], sort=False)["figure"]
+    groups = main_metrics(rows).groupby([*PLACE, "method"], sort=False)["value"]
     return groups.agg(mean="mean", standard_error="sem", seeds="count").reset_index()
 
 
-def gains(
-    rows: pd.DataFrame, *, method: str, baseline: str, protocols: Sequence[str] = ()
-) -> pd.DataFrame:
+def gains(rows: pd.DataFrame, *, method: Method, baseline: Method) -> pd.DataFrame:
     """Returns by which share a method is better than a baseline.
 
     A gain is the ratio of means over seeds, less 1. Its standard error is that of the
-    ratio, from the differences of the two in the same seed, since both see the same
-    users.
+    ratio. It comes from the differences between the two in the same seed, since both
+    see the same users.
 
-    Example:
+    Args:
+        rows: What `run_study` returns.
+        method: The method.
+        baseline: The method it is compared with.
+
+    Returns:
+        One row for each place where both were measured, with `value`, `baseline`,
+        `gain`, `standard_error` and `seeds`.
+
+    Raises:
+        TypeError, ValueError: If `method` or `baseline` is not a method of the study.
+
+    Examples:
         >>> place = {"dataset": "d", "batch_size": 256, "label_fraction": 0.1}
         >>> place |= {"protocol": "frozen", "task": "next_category"}
         >>> rows = pd.DataFrame(
@@ -81,57 +87,45 @@ def gains(
         ... )
         >>> table[["gain", "standard_error"]].round(3).to_dict("records")
         [{'gain': 0.25, 'standard_error': 0.05}]
-
-    Args:
-        rows: As `run_study` returns them.
-        method: The method.
-        baseline: The method it is compared with.
-        protocols: The protocol of the method and that of the baseline, if not the same.
-
-    Returns:
-        One row for each place where both were measured, with `figure`, `baseline`,
-        `gain`, `standard_error` and `seeds`.
     """
-    figures = main_figures(rows)
-    place = list(PLACE)
-    ours, theirs = (figures[figures["method"] == name] for name in (method, baseline))
-    if protocols:
-        place.remove("protocol")
-        ours = ours[ours["protocol"] == protocols[0]]
-        theirs = theirs[theirs["protocol"] == protocols[1]]
-    pairs = ours.merge(theirs, on=[*place, "seed"], suffixes=("", "_baseline"))
-    table = []
-    for values, group in pairs.groupby(place, sort=False):
-        figure, base = group["figure"].mean(), group["figure_baseline"].mean()
-        ratio = figure / base if base else math.nan
-        residuals = group["figure"] - ratio * group["figure_baseline"]
-        error = residuals.std(ddof=1) / np.sqrt(len(group)) / base if base else math.nan
-        table.append(
-            {
-                **dict(zip(place, values, strict=True)),
-                "figure": figure,
-                "baseline": base,
-                "gain": ratio - 1,
-                "standard_error": error,
-                "seeds": len(group),
-            }
-        )
-    return pd.DataFrame(table)
+    _checks.one_of("method", method, METHODS)
+    _checks.one_of("baseline", baseline, METHODS)
+    values = main_metrics(rows)
+    ours, theirs = (values[values["method"] == name] for name in (method, baseline))
+    pairs = ours.merge(theirs, on=[*PLACE, "seed"], suffixes=("", "_baseline"))
+    return pd.DataFrame(
+        [
+            {**dict(zip(PLACE, place, strict=True)), **_gain(group)}
+            for place, group in pairs.groupby(list(PLACE), sort=False)
+        ]
+    )
 
 
 def best_by_validation(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
     """Returns for each place and method the rows of the best value of a setting.
 
-    So each method is compared where it is as good as it gets. The best value is the one
-    with the highest mean figure of validation users, among those with the most seeds.
+    So each method is compared at its best. The best value is the one with the highest
+    mean metric of validation users, among the values with the most seeds.
 
-    Example:
+    Args:
+        rows: What `run_study` returns, for several values of the setting.
+        setting: The name of its column.
+
+    Returns:
+        The rows that are left, in their order. A setting that is part of the place,
+        such as the batch size, is `"best"` in all of them. Otherwise tables would not
+        compare methods of different values.
+
+    Raises:
+        TypeError, ValueError: If `setting` is not a column.
+
+    Examples:
         >>> place = {"dataset": "d", "batch_size": 256, "label_fraction": 0.1}
         >>> place |= {"protocol": "frozen", "task": "next_category", "method": "random"}
         >>> rows = pd.DataFrame(
         ...     [
-        ...         {**place, "seed": 0, "learning_rate": rate, **figures}
-        ...         for rate, figures in {
+        ...         {**place, "seed": 0, "learning_rate": rate, **metrics}
+        ...         for rate, metrics in {
         ...             0.001: {"validation_accuracy": 0.3, "test_accuracy": 0.5},
         ...             0.003: {"validation_accuracy": 0.4, "test_accuracy": 0.4},
         ...         }.items()
@@ -140,72 +134,116 @@ def best_by_validation(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
         >>> best = tfrsb.study.best_by_validation(rows, "learning_rate")
         >>> best["test_accuracy"].tolist()
         [0.4]
-
-    Args:
-        rows: Such as `run_study` returns, of several values of the setting.
-        setting: The name of its column.
-
-    Returns:
-        The rows that are left, in their order. A setting that is part of the place, as
-        the batch size is, is `"best"` in all of them: else tables would not set methods
-        of different values side by side.
     """
+    _checks.text("setting", setting)
+    if setting not in rows:
+        raise ValueError(f"setting must be a column of rows, but it is {setting!r}.")
     cell = [name for name in (*PLACE, "method") if name != setting]
-    groups = rows.assign(figure=_figures(rows, "validation")).groupby([*cell, setting])[
-        "figure"
-    ]
-    table = groups.agg(["count", "mean"]).reset_index()
-    table = table.sort_values(["count", "mean"], kind="stable")
-    best = table.drop_duplicates(cell, keep="last")[[*cell, setting]]
+    values = rows.assign(value=_values(rows, "validation"))
+    means = values.groupby([*cell, setting])["value"].agg(["count", "mean"])
+    means = means.reset_index().sort_values(["count", "mean"], kind="stable")
+    best = means.drop_duplicates(cell, keep="last")[[*cell, setting]]
     chosen = rows.merge(best, on=[*cell, setting])
     return chosen.assign(**{setting: "best"}) if setting in PLACE else chosen
 
 
+def main_metrics(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the columns of `PLACE`, `method`, `seed`, and the metric as `value`."""
+    return rows[[*PLACE, "method", "seed"]].assign(value=_values(rows, "test"))
+
+
+def _values(rows: pd.DataFrame, part: str) -> list[float]:
+    """Returns each row's metric of `"validation"` or `"test"` users."""
+    records = rows.to_dict(orient="records")
+    return [row[f"{part}_{MAIN_METRIC[row['task']]}"] for row in records]
+
+
+def _gain(pairs: pd.DataFrame) -> dict[str, float]:
+    """Returns the gain of `value` over `value_baseline`, paired by seed."""
+    value, base = pairs["value"].mean(), pairs["value_baseline"].mean()
+    ratio = value / base if base else math.nan
+    residuals = pairs["value"] - ratio * pairs["value_baseline"]
+    error = residuals.std(ddof=1) / np.sqrt(len(pairs)) / base if base else math.nan
+    return {
+        "value": value,
+        "baseline": base,
+        "gain": ratio - 1,
+        "standard_error": error,
+        "seeds": len(pairs),
+    }
+
+
 def summary_markdown(rows: pd.DataFrame) -> str:
-    """Returns the summary as Markdown: a table for each data set and batch size."""
-    parts = []
+    """Returns the summary as Markdown: a table for each data set and batch size.
+
+    Args:
+        rows: What `run_study` returns.
+
+    Examples:
+        >>> row = {"dataset": "d", "batch_size": 256, "label_fraction": 0.1, "seed": 0}
+        >>> row |= {"protocol": "frozen", "method": "joint", "task": "next_category"}
+        >>> rows = pd.DataFrame([{**row, "test_accuracy": 0.3}])
+        >>> print(tfrsb.study.summary_markdown(rows))
+        ### d, batch size 256, 1 seed
+        <BLANKLINE>
+        | label fraction | protocol | method | next category |
+        | --- | --- | --- | --- |
+        | 10% | frozen | joint | 0.300 |
+        <BLANKLINE>
+    """
     table = summary(rows)
-    for (dataset, batch_size), part in table.groupby(
-        ["dataset", "batch_size"], sort=False
-    ):
-        part = part.assign(
-            cell=with_errors(part["mean"], part["standard_error"], "{:.3f}")
-        )
-        wide = part.pivot_table(
-            index=["label_fraction", "protocol", "method"],
-            columns="task",
-            values="cell",
-            aggfunc="first",
-            sort=False,
-        ).fillna("")
+    cells = with_errors(table["mean"], table["standard_error"], "{:.3f}")
+    parts = []
+    for title, part in _by_dataset(table.assign(cell=cells)):
         seeds = part["seeds"].max()
-        parts.append(f"### {dataset}, batch size {batch_size}, {seeds} seeds\n")
-        parts.append(markdown_table(wide.reset_index()))
+        title += f", {seeds} seed{'s' if seeds > 1 else ''}"
+        parts.append(_wide(title, part, ["label_fraction", "protocol", "method"]))
     return "\n".join(parts)
 
 
 def gains_markdown(table: pd.DataFrame) -> str:
-    """Returns gains as Markdown: a table for each data set and batch size."""
-    parts = []
+    """Returns gains as Markdown: a table for each data set and batch size, in per cent.
+
+    Args:
+        table: What `gains` returns.
+
+    Examples:
+        >>> row = {"dataset": "d", "batch_size": 256, "label_fraction": 0.1}
+        >>> row |= {"task": "next_category", "gain": 0.25, "standard_error": 0.05}
+        >>> print(tfrsb.study.gains_markdown(pd.DataFrame([row])))
+        ### d, batch size 256, per cent
+        <BLANKLINE>
+        | label fraction | next category |
+        | --- | --- |
+        | 10% | +25 ± 5 |
+        <BLANKLINE>
+    """
+    cells = with_errors(100 * table["gain"], 100 * table["standard_error"], "{:+.0f}")
+    index = [name for name in ("label_fraction", "protocol") if name in table]
+    return "\n".join(
+        _wide(f"{title}, per cent", part, index)
+        for title, part in _by_dataset(table.assign(cell=cells))
+    )
+
+
+def _by_dataset(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yields the title and the rows of each data set and batch size."""
     for (dataset, batch_size), part in table.groupby(
         ["dataset", "batch_size"], sort=False
     ):
-        part = part.assign(
-            cell=with_errors(
-                100 * part["gain"], 100 * part["standard_error"], "{:+.0f}"
-            )
-        )
-        index = [name for name in ("label_fraction", "protocol") if name in part]
-        wide = part.pivot_table(
-            index=index, columns="task", values="cell", aggfunc="first", sort=False
-        ).fillna("")
-        parts.append(f"### {dataset}, batch size {batch_size}, per cent\n")
-        parts.append(markdown_table(wide.reset_index()))
-    return "\n".join(parts)
+        yield f"### {dataset}, batch size {batch_size}", part
+
+
+def _wide(title: str, part: pd.DataFrame, index: list[str]) -> str:
+    """Returns a title and a table with one column for each task."""
+    wide = part.pivot_table(
+        index=index, columns="task", values="cell", aggfunc="first", sort=False
+    ).fillna("")
+    return f"{title}\n\n{markdown_table(wide.reset_index())}"
 
 
 def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
-    """Writes means, where they are known, with their standard errors."""
+    """Writes means with their standard errors, as far as they are known."""
     return [
         "" if math.isnan(value) else _with_error(value, error, form)
         for value, error in zip(values, errors, strict=True)
@@ -219,7 +257,7 @@ def _with_error(value: float, error: float, form: str) -> str:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """Returns a table as Markdown: names and text, and floats as shares in per cent."""
+    """Returns a table as Markdown: floats are shares, in per cent."""
     lines = [
         [str(name).replace("_", " ") for name in table.columns],
         ["---"] * len(table.columns),
@@ -234,5 +272,5 @@ def per_cent(share: float) -> str:
 
 
 def _text(value: float | str) -> str:
-    """Writes a label fraction, or a name or figure as it is."""
+    """Writes a share in per cent, and text as it is."""
     return value.replace("_", " ") if isinstance(value, str) else per_cent(value)

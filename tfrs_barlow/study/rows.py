@@ -13,33 +13,20 @@ Row = dict[str, Any]
 
 
 class RowFile:
-    """Rows of a study, on disk.
+    """Rows of a study, on disk; the file need not exist yet.
 
     Rows are only ever added, so a run that is killed loses the line it was writing and
     nothing else. Several processes may add to one file.
-
-    Example:
-        >>> import pathlib, tempfile
-        >>> rows = tfrsb.study.RowFile(pathlib.Path(tempfile.mkdtemp()) / "rows")
-        >>> rows.append({"seed": 0, "task": "next_item", "test_accuracy": 0.25})
-        >>> rows.has({"seed": 0, "task": "next_item"}), rows.has({"seed": 1})
-        (True, False)
     """
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
-        """Opens the file, which need not exist yet.
-
-        Args:
-            file: Where the rows are, or are to be.
-        """
         self.file = pathlib.Path(file)
 
     def __iter__(self) -> Iterator[Row]:
         """Yields the rows in the order they were written.
 
-        Raises:
-            ValueError: If a line is not a row. (A last one without an end is what a
-                killed run leaves: it is passed over.)
+        A last line without an end, which a killed run leaves, is passed over. Any other
+        line that is not a row is a `ValueError`.
         """
         if not self.file.exists():
             return
@@ -57,7 +44,7 @@ class RowFile:
 
     def select(self, values: Mapping[str, Any]) -> Iterator[Row]:
         """Yields the rows that have all these values."""
-        # As they come back from the file: lists for tuples, for one.
+        # Compares them as they come back from the file: tuples as lists, for example.
         wanted = json.loads(json.dumps(dict(values)))
         return (row for row in self if wanted.items() <= row.items())
 
