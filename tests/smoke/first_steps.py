@@ -1,7 +1,7 @@
-"""What a newcomer does first with the installed package: data, training, serving, commands.
+"""What a newcomer does first with the installed package: train, export, run commands.
 
-`make package` runs it in an empty environment with the wheel and its requirements, without
-the checkout. Pytest does not run it.
+`make package` runs it in an empty environment with the wheel and its requirements, and
+without the checkout. Pytest does not run it.
 """
 
 import functools
