@@ -9,16 +9,16 @@
 # %% [markdown]
 # # Add Barlow Twins to a TFRS model
 #
-# You have a `tfrs.Model` that predicts the next item from a history. Its labels, the
-# next items, come from some users; histories you have of many more. Barlow Twins lets
-# the query tower learn from those too. There are two ways: beside your loss, or before
-# it. This notebook shows what each adds to your code. It takes about two minutes on two
-# CPU cores.
+# You have a `tfrs.Model` that predicts the next item from a history. You know the next
+# items of some users and the histories of many more. With Barlow Twins the query tower
+# also learns from those. You can add the loss to yours, or pretrain with it first. This
+# notebook shows what each adds to your code. It takes about two minutes on two CPU
+# cores.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
-# In Colab, upload this notebook (File, Upload notebook), and then, into the files of
-# the session, the wheel: `make package` writes it to `dist/`. Elsewhere, run the
-# notebook in a checkout.
+# In Colab, upload this notebook (File, Upload notebook), and upload the wheel to the
+# files of the session: `make package` writes it to `dist/`. Elsewhere, run the notebook
+# in a checkout.
 
 # %%
 import importlib.util
@@ -31,10 +31,8 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TFRS needs Keras 2.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 if importlib.util.find_spec("tfrs_barlow") is None:
     wheels = [str(path) for path in pathlib.Path().glob("tfrs_barlow-*.whl")]
-    packages = [*(wheels or [".."]), "matplotlib"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", *packages], check=True
-    )
+    command = [sys.executable, "-m", "pip", "install", "-q", *(wheels or [".."])]
+    subprocess.run(command, check=True)
 
 # %%
 import matplotlib.pyplot as plt
@@ -50,15 +48,15 @@ tf.get_logger().setLevel("ERROR")
 # %% [markdown]
 # ## 1. Data
 #
-# A synthetic log, which needs no network; or, with `DATASET` set to `"ml-latest-small"`
-# or `"ml-1m"`, MovieLens, downloaded from its home, GroupLens. We pretend to know the
-# next items of one user in ten.
+# The synthetic log needs no network. Set `DATASET` to `"ml-latest-small"` or `"ml-1m"`
+# to download MovieLens from GroupLens. We pretend to know the next items of one user in
+# ten.
 
 # %% tags=["parameters"]
 DATASET = "synthetic"
-NUM_USERS = 3_000  # Of the synthetic log.
+NUM_USERS = 3_000  # Users of the synthetic log.
 LABELED = 0.1  # The share of training users whose next items are known.
-EPOCHS = 25  # Of 20 steps.
+EPOCHS = 25  # An epoch has 20 steps.
 PRETRAINING_STEPS = 400
 LENGTH = 30
 
@@ -87,13 +85,13 @@ labels.element_spec
 # %% [markdown]
 # ## 2. The model you have
 #
-# Plain TFRS: an embedding and a GRU for the history, an embedding for the next item,
-# `tfrs.tasks.Retrieval` between them. Nothing in it knows of Barlow Twins.
+# It is plain TFRS: an embedding and a GRU for the history, an embedding for the next
+# item, and `tfrs.tasks.Retrieval`.
 
 
 # %%
 class NextItem(tfrs.Model):
-    """Tells the next item of a history."""
+    """Predicts the next item of a history."""
 
     def __init__(self):
         super().__init__()
@@ -134,18 +132,17 @@ tf.keras.utils.set_random_seed(0)
 runs = {"your model": train(NextItem(), labels)}
 
 # %% [markdown]
-# ## 3. Beside your loss
+# ## 3. Together with your loss
 #
-# Three things are added.
+# Add three things:
 #
-# 1. **Histories.** A batch gets a second column of them, from users with or without
-#    labels.
+# 1. **Histories.** A batch gets a second column of histories, from users with or
+#    without labels.
 # 2. **A `BarlowTwinsPretraining` around your query tower.** It makes two views of each
 #    history, and has the projector and the task. Its weights and metrics become those
 #    of your model.
 # 3. **A term in `compute_loss`.** `tfrs.tasks.Retrieval` *sums* its loss over the
-#    batch, and Barlow Twins gives one figure for the batch: so multiply the weight by
-#    the batch size.
+#    batch, and Barlow Twins averages, so multiply the weight by the batch size.
 
 # %%
 both = tf.data.Dataset.zip((labels, histories)).map(
@@ -164,7 +161,7 @@ def pretraining(query_tower, column):
 
 
 class NextItemWithBarlowTwins(NextItem):
-    """The same, and its query tower learns from histories without labels."""
+    """The same model, which also learns from histories without labels."""
 
     def __init__(self):
         super().__init__()
@@ -180,18 +177,18 @@ class NextItemWithBarlowTwins(NextItem):
 
 tf.keras.utils.set_random_seed(0)
 joint = train(NextItemWithBarlowTwins(), both)
-runs["beside your loss"] = joint
+runs["together with your loss"] = joint
 pd.DataFrame(joint).filter(regex="^barlow/").iloc[[0, -1]].T.round(3)
 
 # %% [markdown]
-# `excess` should fall and `effective_rank` rise. If one stays at its first value, the
-# weight is too small; if your own metric falls, it is too large.
-# `tfrsb.models.JointModel` has all this ready, if you do not need a model of your own.
+# `excess` should fall and `effective_rank` rise. If one of them does not move, the
+# weight is too small. If your own metric gets worse, the weight is too large.
+# `tfrsb.models.JointModel` does all this, if you do not need your own model.
 #
 # ## 4. Before your loss
 #
-# Pretrain the tower on histories alone, then train your model as ever. Not one line of
-# it changes: `compile` and `fit` start from other weights.
+# Pretrain the tower on histories alone, then train your model as usual. Your model does
+# not change: `compile` and `fit` only start from other weights.
 
 # %%
 tf.keras.utils.set_random_seed(0)
@@ -202,12 +199,11 @@ pretrained.fit(histories, epochs=1, steps_per_epoch=PRETRAINING_STEPS, verbose=0
 runs["before your loss"] = train(model, labels)
 
 # %% [markdown]
-# In two programs: `pretrained.save_weights(path)` in the one, and
-# `tfrsb.models.warm_start(model.query_tower, path)` in the other.
-# `tfrsb.optimizers.discriminative` gives the pretrained tower a learning rate of its
-# own.
+# In two programs, call `pretrained.save_weights(path)` in the first and
+# `tfrsb.models.warm_start(model.query_tower, path)` in the second.
+# `tfrsb.optimizers.discriminative` gives the pretrained tower a separate learning rate.
 #
-# ## 5. What it brings
+# ## 5. Results
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9.5, 3.3), layout="constrained")
@@ -226,15 +222,15 @@ pd.DataFrame(
 ).T.round(3)
 
 # %% [markdown]
-# Both ways make more of the same labels. Read it as an illustration, not as a result:
-# one seed of a made-up log, the best epoch by the test users themselves, and a weight
-# found by trying. Ten times that weight held the model back. With data of yours, choose
-# weight and epoch by validation users.
+# Both ways do better with the same labels. This is an illustration, not a result: it
+# has one seed of a synthetic log, picks the best epoch on the test users, and uses a
+# weight found by trial. Ten times that weight made the model worse. With your data,
+# choose weight and epoch on validation users.
 #
 # ## Where to go from here
 #
-# - `docs/existing_pipelines.md`: the same for TFRS's own tutorials, line by line, and
-#   what to mind. Views are made of integers with 0 as padding: behind a `StringLookup`
-#   they go between the lookup and the embedding.
+# - `docs/existing_pipelines.md`: the same for TFRS's own tutorials, line by line. Views
+#   need integers with 0 as padding: with a `StringLookup`, make them after the lookup
+#   and before the embedding.
 # - `docs/study.md`: when it helps, on MovieLens and Yelp.
-# - `serving.ipynb`: the trained towers, served.
+# - `serving.ipynb`: how to serve the trained towers.

@@ -9,14 +9,15 @@
 # %% [markdown]
 # # Bring your own log
 #
-# You have a table that says who met which item when: orders, plays, clicks. This
-# notebook takes it from a file to a pretrained user encoder, checks at each step what
-# came out, and finds similar users. It takes about a minute on two CPU cores.
+# You have a table of which user interacted with which item, and when: orders, plays,
+# clicks. This notebook goes from the file to a pretrained user encoder, checks the
+# result of each step, and finds similar users. It takes about a minute on two CPU
+# cores.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
-# In Colab, upload this notebook (File, Upload notebook), and then, into the files of
-# the session, the wheel: `make package` writes it to `dist/`. Elsewhere, run the
-# notebook in a checkout.
+# In Colab, upload this notebook (File, Upload notebook), and upload the wheel to the
+# files of the session: `make package` writes it to `dist/`. Elsewhere, run the notebook
+# in a checkout.
 
 # %%
 import importlib.util
@@ -29,10 +30,8 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TFRS needs Keras 2.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 if importlib.util.find_spec("tfrs_barlow") is None:
     wheels = [str(path) for path in pathlib.Path().glob("tfrs_barlow-*.whl")]
-    packages = [*(wheels or [".."]), "matplotlib"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", *packages], check=True
-    )
+    command = [sys.executable, "-m", "pip", "install", "-q", *(wheels or [".."])]
+    subprocess.run(command, check=True)
 
 # %%
 import functools
@@ -53,12 +52,11 @@ folder = pathlib.Path(tempfile.mkdtemp())
 # ## 1. The table
 #
 # Set `TABLE` to your file (`.csv`, `.csv.gz`, `.tsv`, `.parquet`), and `COLUMNS` to the
-# names of its columns. A category and a title are optional for training; here they are
-# what we check by.
+# names of its columns. Training needs neither a category nor a title; here we use them
+# for checks.
 #
-# Without a file, the notebook writes one: that of a made-up shop, or, with `DATASET`
-# set to `"ml-latest-small"` or `"ml-1m"`, of MovieLens, downloaded from its home,
-# GroupLens.
+# Without a file, the notebook writes one for an invented shop. Set `DATASET` to
+# `"ml-latest-small"` or `"ml-1m"` to download MovieLens from GroupLens instead.
 
 # %% tags=["parameters"]
 TABLE = None
@@ -70,7 +68,7 @@ COLUMNS = {
     "title_column": "name",
 }
 DATASET = "synthetic"
-NUM_USERS = 3_000  # Of the synthetic log.
+NUM_USERS = 3_000  # Users of the synthetic log.
 STEPS = 400
 
 # %%
@@ -95,8 +93,8 @@ if TABLE is None:
 # %% [markdown]
 # ## 2. Read it
 #
-# Rows may come in any order. Ids are strings or integers, times are integers, dates or
-# ISO strings. What cannot be read is refused, with the first such row.
+# Rows may come in any order. Ids are strings or integers; times are integers, dates or
+# ISO strings. A row that cannot be read is an error that names it.
 
 # %%
 log = tfrsb.data.read_interactions(TABLE, **COLUMNS)
@@ -114,12 +112,11 @@ except ValueError as error:
 #
 # Three questions decide the settings.
 #
-# - **How long are histories?** `LENGTH` should hold most of them, or as much of the
-#   past as still says something. Below about five items, two views have little in
-#   common.
-# - **How rare are items?** What occurs in a handful of histories cannot be learned.
-#   `filter_k_core` drops such items, and users with too few.
-# - **How skewed are categories?** Where one holds nearly everything, a probe says
+# - **How long are histories?** `LENGTH` should cover most of them, or as much of the
+#   past as is still relevant. Below about five items, two views have little in common.
+# - **How rare are items?** An item in a handful of histories cannot be learned.
+#   `filter_k_core` drops such items, and users with too few items.
+# - **How skewed are categories?** If one category has nearly everything, a probe shows
 #   nothing.
 
 # %%
@@ -146,10 +143,11 @@ print(log)
 # %% [markdown]
 # ## 4. Sequences
 #
-# One row of ids per user, in the order of time. The vocabulary turns your names into
-# ids and back: 0 is padding, 1 the mask, 2 an unknown item, and items start at 3.
+# There is one row of ids per user, in the order of time. The vocabulary turns your
+# names into ids and back: 0 is padding, 1 the mask, 2 an unknown item, and items start
+# at 3.
 #
-# Users are split, not events: what is reported comes from users never trained on.
+# We split users, not events: all results are for users that training did not see.
 
 # %%
 sequences, vocabulary = tfrsb.data.build_sequences(log)
@@ -162,12 +160,12 @@ print(vocabulary.size, "ids, such as", vocabulary.tokens[:3].tolist())
 # ## 5. Pretrain, and watch
 #
 # Barlow Twins compares two damaged copies of each history and needs no labels. Its loss
-# does not say how good the encoder is, so `OnlineProbe` lets a linear model read
-# something off the encoder after every epoch: here a user's favorite category. It may
-# be anything that you know of users: pass a `DownstreamTask` of histories and one
-# integer class each. It does not touch the training.
+# does not say how good the encoder is. So `OnlineProbe` fits a linear model on the
+# encoder after every epoch, here for a user's favorite category. It can be anything
+# that you know about users: pass a `DownstreamTask` with histories and one integer
+# class each. The probe does not affect the training.
 #
-# `fit_resumable` goes on where it was if the program is killed and started again.
+# `fit_resumable` resumes if the program is killed and started again.
 
 # %%
 categories = tfrsb.data.ItemCategories.from_log(log, vocabulary).most_specific(train)
@@ -186,7 +184,7 @@ model.compile(tf.keras.optimizers.Adam(3e-3))
 batches = functools.partial(
     tfrsb.data.training_batches, train, batch_size=256, length=LENGTH
 )
-# Behind the probe, whose figures it is to keep.
+# After the probe, whose metrics it records.
 record = tf.keras.callbacks.History()
 tfrsb.models.fit_resumable(
     model,
@@ -217,18 +215,18 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# If the excess falls and the probe does not rise, try, in this order: another weight of
+# If the excess falls and the probe does not rise, try in this order: another weight of
 # the redundancy term (`off_diagonal_weight`, a factor of 5 up and down), other views
-# (stronger ones for long histories, weaker for short), more steps. `docs/callbacks.md`
-# shows how to stop early.
+# (stronger ones for long histories, weaker ones for short), more steps.
+# `docs/callbacks.md` shows how to stop early.
 #
-# ## 6. The figure to report
+# ## 6. The result to report
 #
-# The probe of the training chose nothing here, but yours may have. So report on test
-# users.
+# If you use the probe to choose a setting, its validation accuracy is too good. Report
+# the accuracy on test users.
 
 # %%
-figures = tfrsb.evaluation.linear_probe(
+metrics = tfrsb.evaluation.linear_probe(
     *(
         tfrsb.evaluation.LabeledEmbeddings(
             tfrsb.evaluation.embed_users(encoder, part.histories, length=LENGTH),
@@ -237,13 +235,13 @@ figures = tfrsb.evaluation.linear_probe(
         for part in map(favorite.select, (split.train, split.validation, split.test))
     )
 )
-print(f"favorite category, test users: {figures.accuracy:.2f}")
+print(f"favorite category, test users: {metrics.accuracy:.2f}")
 
 # %% [markdown]
 # ## 7. Similar users
 #
-# Nothing but histories is needed for this: export the encoder, embed, and compare. The
-# export takes products by your names, and histories of any length.
+# This needs only histories: export the encoder, embed, and compare. The export takes
+# products by your names, and histories of any length.
 
 # %%
 version = tfrsb.serving.export(
@@ -293,14 +291,14 @@ for user in range(3):
     display(table.round(2).fillna(""))
 
 # %% [markdown]
-# The first row of each table is a user who was not trained on, the others those whose
-# embeddings are closest. They like much the same, though they need not have one item in
-# common.
+# The first row of each table is a test user. The others are the training users with the
+# closest embeddings. Their tastes are similar, though they need not share a single
+# item.
 #
 # ## Where to go from here
 #
 # - A log that does not fit into memory: `tfrsb.data.scan_sequences` and
 #   `write_sequences`, in `docs/data.md`.
-# - Is it better than what you have? `python -m tfrs_barlow.study
-#   --data=your.csv` compares it with a dual encoder of TFRS; `docs/study.md`.
-# - `add_to_existing_tfrs_model.ipynb`: into a model that you have.
+# - Is it better than your model? `python -m tfrs_barlow.study --data=your.csv` compares
+#   it with a dual encoder of TFRS: see `docs/study.md`.
+# - `add_to_existing_tfrs_model.ipynb`: how to add it to your model.

@@ -14,9 +14,9 @@
 # it. It takes two to three minutes on two CPU cores.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
-# In Colab, upload this notebook (File, Upload notebook), and then, into the files of
-# the session, the wheel: `make package` writes it to `dist/`. Elsewhere, run the
-# notebook in a checkout.
+# In Colab, upload this notebook (File, Upload notebook), and upload the wheel to the
+# files of the session: `make package` writes it to `dist/`. Elsewhere, run the notebook
+# in a checkout.
 
 # %%
 import importlib.util
@@ -29,10 +29,8 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TFRS needs Keras 2.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 if importlib.util.find_spec("tfrs_barlow") is None:
     wheels = [str(path) for path in pathlib.Path().glob("tfrs_barlow-*.whl")]
-    packages = [*(wheels or [".."]), "matplotlib"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", *packages], check=True
-    )
+    command = [sys.executable, "-m", "pip", "install", "-q", *(wheels or [".."])]
+    subprocess.run(command, check=True)
 
 # %%
 import tempfile
@@ -52,12 +50,12 @@ tf.keras.utils.set_random_seed(0)
 # ## 1. Histories
 #
 # The synthetic log needs no network. Set `DATASET` to `"ml-1m"` or `"ml-latest-small"`
-# for MovieLens, which is then downloaded from its home, GroupLens. The numbers named in
-# the text are for the synthetic log.
+# to download MovieLens from GroupLens. The numbers in the text are for the synthetic
+# log.
 
 # %% tags=["parameters"]
 DATASET = "synthetic"
-NUM_USERS = 3_000  # Of the synthetic log.
+NUM_USERS = 3_000  # Users of the synthetic log.
 EPOCHS = 12
 STUDY_PASSES = 60.0  # How often a model of section 7 sees each user.
 LENGTH = 50  # The most recent items of a history that the encoder reads.
@@ -86,8 +84,8 @@ log.items.set_index("item_id").loc[vocabulary.decode(last_items[0]).tolist()]
 # ## 2. Two views
 #
 # Barlow Twins damages every history twice, at random. Here each view keeps a piece of
-# six tenths and hides three tenths of that. The encoder shall say the same of both
-# views: that is possible only if it understands what the items have in common.
+# 60 % of the history and hides 30 % of that piece. The encoder must embed both views
+# alike, so it must learn what the items of a user have in common.
 
 # %%
 views = tfrsb.layers.TwoViews(
@@ -112,12 +110,11 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# ## 3. An encoder that knows nothing yet
+# ## 3. An untrained encoder
 #
-# An encoder turns a history into one vector. To see what the vector tells, we let a
-# linear model read each user's favorite category off it, and count how often it is
-# right for users that it has not seen. We do so before the training, so that we can
-# compare.
+# An encoder turns a history into one vector. To see what the vector contains, we fit a
+# linear model that predicts each user's favorite category from it, and count how often
+# it is right for test users. We do so before the training, to compare.
 
 # %%
 encoder = tfrsb.layers.ItemPoolingEncoder(
@@ -146,7 +143,7 @@ def accuracy():
 
 
 def correlation():
-    """The cross-correlation of two views of users not trained on."""
+    """Returns the cross-correlation of two views of the test users."""
     histories = tf.constant(test.to_dense(LENGTH))
     first, second = (
         model.projector(encoder(view), training=True)
@@ -160,14 +157,15 @@ before = {
     "users": embed(test),
     "correlation": correlation(),
 }
-print(f"favorite category, not trained: {before['accuracy']:.2f}")
+print(f"favorite category, untrained: {before['accuracy']:.2f}")
 
 # %% [markdown]
 # ## 4. Pretrain
 #
-# No label is looked at. `excess` is the part of the loss that training can change: the
-# loss less its floor, the least value that batch size and dimension allow. Here the
-# floor is 0, but with more features than rows in a batch it can be in the thousands.
+# Pretraining uses no labels. `excess` is the part of the loss that training can reduce:
+# the loss minus its floor, which is the smallest value that batch size and dimension
+# allow. Here the floor is 0, but with more features than rows in a batch it can be in
+# the thousands.
 
 # %%
 batches = tfrsb.data.training_batches(train, batch_size=256, length=LENGTH)
@@ -184,7 +182,7 @@ left.plot(
     0.05 * np.array(history["barlow/redundancy"]),
     label="0.05 x redundancy: features repeat",
 )
-left.plot(epochs, history["barlow/excess"], "k", label="excess: both, less the floor")
+left.plot(epochs, history["barlow/excess"], "k", label="excess: both, minus the floor")
 left.plot(epochs, history["barlow/floor"], "k:", label="floor")
 left.set(title="the loss falls", xlabel="epoch", ylim=(0, None))
 left.legend(fontsize=8)
@@ -194,18 +192,18 @@ right.set(title="effective rank: of 64 features", xlabel="epoch", ylim=(0, 68))
 plt.show()
 
 # %% [markdown]
-# On the right is the sign to watch. An encoder that says the same of every user would
-# agree with itself perfectly, and its rank would fall to 1. That is collapse.
+# The plot on the right is the one to watch. An encoder that embeds all users alike
+# would agree with itself perfectly, and its rank would fall to 1. That is collapse.
 #
-# ## 5. What the loss looks at
+# ## 5. The cross-correlation matrix
 #
 # The matrix has the correlation of every feature of one view with every feature of the
 # other, for the test users. The loss drives it to the identity: each feature agrees
-# with itself (the diagonal), and no two say the same (the rest; with 300 users, chance
-# alone leaves about ±0.05 there).
+# with itself (the diagonal), and different features do not correlate (the rest). With
+# 300 users, chance alone leaves about ±0.05 there.
 
 # %%
-matrices = {"not trained": before["correlation"], "Barlow Twins": correlation()}
+matrices = {"untrained": before["correlation"], "Barlow Twins": correlation()}
 figure, panels = plt.subplots(1, 2, figsize=(7.5, 3.6), layout="constrained")
 for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
     picture = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
@@ -219,15 +217,15 @@ plt.show()
 # %% [markdown]
 # ## 6. What the encoder has learned
 #
-# Each point is a test user, at a place that t-SNE finds from the embedding, and
-# colored by the favorite category, which neither t-SNE nor the encoder has seen.
-# After training, users of one taste are neighbors.
+# Each point is a test user. t-SNE places it by the embedding, and the color is the
+# favorite category, which neither t-SNE nor the encoder has seen. After training, users
+# with the same taste are neighbors.
 
 # %%
 favorite = categories.favorite(test)
 frequent = np.argsort(-np.bincount(favorite[favorite >= 0]))[:8]
 figure, panels = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
-maps = {"not trained": before["users"], "Barlow Twins": embed(test)}
+maps = {"untrained": before["users"], "Barlow Twins": embed(test)}
 for axes, (title, users) in zip(panels, maps.items(), strict=True):
     x, y = TSNE(metric="cosine", init="pca", random_state=0).fit_transform(users).T
     others = ~np.isin(favorite, frequent)
@@ -249,13 +247,13 @@ plt.show()
 print(f"favorite category: {before['accuracy']:.2f} before, {accuracy():.2f} after")
 
 # %% [markdown]
-# ## 7. When does it pay?
+# ## 7. When does it help?
 #
-# When labels are scarce. `run_study` trains the same encoder in several ways and gives
-# a linear model the labels of ever more users. *Barlow Twins* sees all histories and no
-# labels. The *dual encoder* is TFRS's retrieval model: "few" trains on the next items
-# of the users with labels alone, the other on everybody's. "Not trained" has random
-# weights.
+# It helps when labels are scarce. `run_study` trains the same encoder in several ways,
+# and then fits a linear model on the labels of more and more users. *Barlow Twins* uses
+# all histories and no labels. The *dual encoder* is TFRS's retrieval model: one is
+# trained on the next items of labeled users only, the other on those of all users.
+# *Untrained* has random weights.
 
 # %%
 config = tfrsb.study.StudyConfig(
@@ -282,8 +280,8 @@ gains[["label_fraction", "figure", "baseline", "gain", "standard_error"]].round(
 labels = {
     "barlow_twins": "Barlow Twins",
     "dual_encoder": "dual encoder, all next items",
-    "dual_encoder_few": "dual encoder, next items of the labeled",
-    "random": "not trained",
+    "dual_encoder_few": "dual encoder, labeled users only",
+    "random": "untrained",
 }
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.3), layout="constrained")
 for method, label in labels.items():
@@ -301,24 +299,24 @@ right.errorbar(
     fmt="o-",
 )
 right.axhline(0, color="k", lw=0.8)
-right.set(title="gain over the dual encoder of the labeled, %")
+right.set(title="gain over the dual encoder, labeled users only, %")
 shares = [100 * fraction for fraction in config.label_fractions]
 for axes in (left, right):
-    axes.set(xscale="log", xlabel="users whose labels are known, %")
+    axes.set(xscale="log", xlabel="labeled users, %")
     axes.set_xticks(shares, [f"{share:g}" for share in shares], minor=False)
     axes.set_xticks([], minor=True)
 plt.show()
 
 # %% [markdown]
-# The fewer the labels, the more the histories without labels are worth. A dual encoder
-# on everybody's next items comes close, for it has read the same histories; where those
-# next items may be used, it is the one to beat. And two seeds of a made-up log settle
+# The fewer labels there are, the more pretraining gains. A dual encoder trained on the
+# next items of all users comes close, because it has read the same histories. If you
+# may use those next items, it is the one to beat. Two seeds of a synthetic log prove
 # nothing: `docs/study.md` has MovieLens and Yelp.
 #
 # ## 8. Serve
 #
-# To recommend items, the encoder becomes the query tower of a dual encoder, which is
-# trained on next items for a moment. The projector is gone: it was there for the loss.
+# To recommend items, the encoder becomes the query tower of a dual encoder, which we
+# train on next items for a short time. The projector is not needed any more.
 
 # %%
 candidate_tower = tf.keras.layers.Embedding(vocabulary.size, 64)
@@ -338,8 +336,8 @@ version = tfrsb.serving.export(
 sorted(path.name for path in version.iterdir())
 
 # %% [markdown]
-# That is a SavedModel: TensorFlow Serving loads it, and needs nothing of this package.
-# It takes histories of items as the log names them, and leaves out what was seen.
+# This is a SavedModel. TensorFlow Serving loads it without this package. It takes
+# histories with the item names of the log, and leaves out items already seen.
 
 # %%
 served = tfrsb.serving.load(version)
@@ -352,6 +350,7 @@ for seen, recommended in zip(asked, answer["ids"].numpy(), strict=True):
 # %% [markdown]
 # ## Where to go from here
 #
-# - `bring_your_own_log.ipynb`: the same for a table of yours.
-# - `add_to_existing_tfrs_model.ipynb`: Barlow Twins beside `tfrs.tasks.Retrieval`.
+# - `bring_your_own_log.ipynb`: the same for your own table.
+# - `add_to_existing_tfrs_model.ipynb`: Barlow Twins together with
+#   `tfrs.tasks.Retrieval`.
 # - `docs/concepts.md`: the ideas. `docs/study.md`: when they help, on real data.

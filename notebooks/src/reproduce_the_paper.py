@@ -7,20 +7,20 @@
 # ---
 
 # %% [markdown]
-# # The question of the paper, small
+# # The question of the paper, in small
 #
-# [arXiv 2505.00953](https://arxiv.org/abs/2505.00953) brings Barlow Twins to user
+# [arXiv 2505.00953](https://arxiv.org/abs/2505.00953) applies Barlow Twins to user
 # sequences. Its abstract reports 8 to 20 % better accuracy than the widely used dual
 # encoder, on three tasks, on MovieLens and Yelp, with small batches and few labels. Its
-# program is not public. So this is no rerun: it asks the same question with
-# `tfrsb.study.run_study`, whose rules are in `docs/study.md`. Here the log is made
-# up and the training short: it takes five minutes of CPU time. The last section has the
-# commands for the real thing.
+# code is not public, so this is not a rerun: it asks the same question with
+# `tfrsb.study.run_study`, which `docs/study.md` describes. Here the log is synthetic
+# and the training short: it takes five minutes of CPU time. The last section has the
+# commands for the full study.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
-# In Colab, upload this notebook (File, Upload notebook), and then, into the files of
-# the session, the wheel: `make package` writes it to `dist/`. Elsewhere, run the
-# notebook in a checkout.
+# In Colab, upload this notebook (File, Upload notebook), and upload the wheel to the
+# files of the session: `make package` writes it to `dist/`. Elsewhere, run the notebook
+# in a checkout.
 
 # %%
 import importlib.util
@@ -33,10 +33,8 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TFRS needs Keras 2.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 if importlib.util.find_spec("tfrs_barlow") is None:
     wheels = [str(path) for path in pathlib.Path().glob("tfrs_barlow-*.whl")]
-    packages = [*(wheels or [".."]), "matplotlib"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", *packages], check=True
-    )
+    command = [sys.executable, "-m", "pip", "install", "-q", *(wheels or [".."])]
+    subprocess.run(command, check=True)
 
 # %%
 import dataclasses
@@ -56,9 +54,9 @@ folder = pathlib.Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## 1. What is compared
 #
-# The synthetic log needs no network. Set `DATASET` to `"ml-1m"` for MovieLens-1M, which
-# is then downloaded from its home, GroupLens, unless `DATA_DIR` is a folder that holds
-# it. The text below is about the synthetic log.
+# The synthetic log needs no network. Set `DATASET` to `"ml-1m"` to download
+# MovieLens-1M from GroupLens, or set `DATA_DIR` to a folder that holds it. The text
+# below is about the synthetic log.
 
 # %% tags=["parameters"]
 DATASET = "synthetic"
@@ -96,26 +94,25 @@ next_item = dataclasses.replace(
 print(log)
 
 # %% [markdown]
-# All encoders have one architecture and see each user equally often. The labels of 2 %,
-# 10 % or all of the training users are known.
+# All encoders have the same architecture and see each user equally often. We know the
+# labels of 2 %, 10 % or all of the training users.
 #
-# - **Barlow Twins** reads all histories and no label.
-# - **The dual encoder on all** trains on everybody's next items.
-# - **The dual encoder on the labeled** trains on the next items of those users alone
-#   whose labels are known.
+# - **Barlow Twins** uses all histories and no labels.
+# - **The dual encoder on all users** trains on the next items of all users.
+# - **The dual encoder on labeled users** trains only on the next items of users whose
+#   labels are known.
 #
-# The two dual encoders are the crux. A next item is a label as well. Whether Barlow
-# Twins "beats the dual encoder with few labels" depends on which of them is meant.
+# The difference between the two matters. A next item is a label as well. Whether Barlow
+# Twins "beats the dual encoder with few labels" depends on which one you mean.
 #
-# Each encoder has three tasks to solve. The categories are read off it by a linear
-# model, with its weights frozen. For the next item all its weights are trained on, as
-# those of a dual encoder; the one that starts from random weights is the dual encoder
-# on the labeled.
+# Each encoder has three tasks. A linear model predicts the categories from the frozen
+# encoder. For the next item, the encoder is fine-tuned as a dual encoder; if it starts
+# from random weights, it is the dual encoder on labeled users.
 #
-# ## 2. One of the trainings, watched
+# ## 2. One training in detail
 #
-# Before the grid of them, one training of Barlow Twins, to see that it learns. `excess`
-# is the loss less its floor, and what training can change of it.
+# First, one training of Barlow Twins, to see that it learns. `excess` is the loss minus
+# its floor: the part that training can reduce.
 
 # %%
 tf.keras.utils.set_random_seed(0)
@@ -154,7 +151,7 @@ history = model.fit(
 pd.DataFrame(history).filter(like="barlow/").iloc[[0, -1]].T.round(3)
 
 # %%
-matrices = {"not trained": before, "Barlow Twins": correlation()}
+matrices = {"untrained": before, "Barlow Twins": correlation()}
 figure, (curves, *panels) = plt.subplots(
     1, 3, figsize=(11, 3.3), layout="constrained", width_ratios=(1.5, 1, 1)
 )
@@ -181,12 +178,12 @@ plt.show()
 
 # %% [markdown]
 # The matrix has the correlation of every feature of one view with every feature of the
-# other, for users not trained on. The loss drives it to the identity.
+# other, for users that training did not see. The loss drives it to the identity.
 #
 # ## 3. The grid
 #
-# Every method, at every share of labels, for every seed. A seed fixes which users are
-# for training, which for choosing and which for testing.
+# The study runs every method, for every share of labels and every seed. A seed fixes
+# which users are for training, validation and test.
 
 # %%
 settings = {"dataset": DATASET, "verbose": False}
@@ -197,8 +194,8 @@ rows = pd.concat([frozen, tuned], ignore_index=True)
 Markdown(tfrsb.study.summary_markdown(rows))
 
 # %% [markdown]
-# Accuracy for the categories, hit rate at 10 among all items for the next item, each
-# with its standard error over seeds. `counting` is the majority class.
+# The table shows the accuracy for the categories and the hit rate at 10 among all items
+# for the next item, with standard errors over seeds. `counting` is the majority class.
 #
 # ## 4. The gain, by the share of labels
 
@@ -234,22 +231,22 @@ figure.legend(*lines, loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Against the dual encoder on the labeled, Barlow Twins is ahead in all three tasks, in
-# the categories the more clearly, the fewer the labels. Against the dual encoder on all
-# it is not: it is level in the next category, level or a little ahead in the favorite,
-# and behind in the next item, which the other one was trained for, on up to fifty times
-# as many users. So "better by 8 to 20 % with few labels" is true if next items are as
-# scarce as other labels, and not if they are plenty. MovieLens-1M says much the same:
-# `docs/study.md`.
+# Compared with the dual encoder on labeled users, Barlow Twins is ahead in all three
+# tasks; for the categories, the more so the fewer labels there are. Compared with the
+# dual encoder on all users it is not: it is level in the next category, level or a
+# little ahead in the favorite one, and behind in the next item, for which the other was
+# trained on up to fifty times as many users. So "better by 8 to 20 % with few labels"
+# is true if next items are as scarce as other labels, and not if there are plenty. The
+# results on MovieLens-1M are similar: see `docs/study.md`.
 #
-# (If all labels are known, both dual encoders are one and the same for the categories.)
-# Mind the bars, and that two seeds make rough ones: of 300 test users, a hit rate of
-# 0.04 is twelve.
+# (If all labels are known, both dual encoders are the same for the categories.) Look at
+# the error bars, which are rough with two seeds: with 300 test users, a hit rate of
+# 0.04 is twelve users.
 #
 # ## 5. Does it need large batches?
 #
-# The paper says that it does not, as there are no negatives. The favorite category
-# again, with the labels of a tenth of the users, at three batch sizes.
+# The paper says that it does not, because there are no negatives. Here is the favorite
+# category again, with labels for a tenth of the users, at three batch sizes.
 
 # %%
 by_batch_size = dataclasses.replace(
@@ -260,11 +257,11 @@ by_batch_size = dataclasses.replace(
     batch_sizes=(32, 128, 512),
     encoder_passes=PASSES / 3,
 )
-figures = tfrsb.study.summary(
+means = tfrsb.study.summary(
     tfrsb.study.run_study(log, by_batch_size, folder, **settings)
 )
 figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
-for method, part in figures.groupby("method"):
+for method, part in means.groupby("method"):
     axes.errorbar(
         part["batch_size"],
         part["mean"],
@@ -281,14 +278,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# It does not, and here neither does the dual encoder: both like small batches. The
-# number of passes is fixed, so a large batch also means few steps.
+# It does not, and here neither does the dual encoder: both do better with small
+# batches. The number of passes is fixed, so a large batch also means few steps.
 #
-# ## 6. The real thing
+# ## 6. The full study
 #
 # `DATASET = "ml-1m"` runs this notebook on MovieLens-1M. The study itself has a better
 # encoder, more training, more seeds and more tasks. It takes hours, can be interrupted
-# and started again, and writes tables and plots:
+# and resumed, and writes tables and plots:
 #
 #     python -m tfrs_barlow.study --config=main --data=ml-1m
 #     python -m tfrs_barlow.study --config=main --data=yelp --data_dir=YELP

@@ -9,14 +9,14 @@
 # %% [markdown]
 # # Serve a user tower
 #
-# From a trained model to answers: one export, the questions you can ask it, what it
-# says to users nobody knows, new items without new training, and how fast it is. It
-# takes about a minute on two CPU cores.
+# This notebook exports a trained model, asks it for recommendations, also for users
+# without a history, adds new items without training, and measures the speed. It takes
+# about a minute on two CPU cores.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
-# In Colab, upload this notebook (File, Upload notebook), and then, into the files of
-# the session, the wheel: `make package` writes it to `dist/`. Elsewhere, run the
-# notebook in a checkout.
+# In Colab, upload this notebook (File, Upload notebook), and upload the wheel to the
+# files of the session: `make package` writes it to `dist/`. Elsewhere, run the notebook
+# in a checkout.
 
 # %%
 import importlib.util
@@ -29,10 +29,8 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TFRS needs Keras 2.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 if importlib.util.find_spec("tfrs_barlow") is None:
     wheels = [str(path) for path in pathlib.Path().glob("tfrs_barlow-*.whl")]
-    packages = [*(wheels or [".."]), "matplotlib"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", *packages], check=True
-    )
+    command = [sys.executable, "-m", "pip", "install", "-q", *(wheels or [".."])]
+    subprocess.run(command, check=True)
 
 # %%
 import tempfile
@@ -52,9 +50,9 @@ models = pathlib.Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## 1. A model
 #
-# Any two towers will do. Here the query tower is pretrained with Barlow Twins, then
-# trained on next items with a candidate tower. `DATASET` may be `"ml-latest-small"` or
-# `"ml-1m"`: MovieLens, downloaded from its home, GroupLens.
+# Any two towers work. Here the query tower is pretrained with Barlow Twins, then
+# trained on next items with a candidate tower. Set `DATASET` to `"ml-latest-small"` or
+# `"ml-1m"` to download MovieLens from GroupLens.
 
 # %% tags=["parameters"]
 DATASET = "synthetic"
@@ -96,8 +94,8 @@ print(log)
 # %% [markdown]
 # ## 2. Export
 #
-# The vocabulary goes along, so the export speaks of films by their names. `popularity`
-# is what it answers to a user of whom nothing is known.
+# The export contains the vocabulary, so it takes and returns films by their names. It
+# recommends by `popularity` to users without a history.
 
 # %%
 counts = np.bincount(sequences.item_ids, minlength=vocabulary.size)
@@ -113,12 +111,12 @@ print(sorted(path.name for path in (models / "films").iterdir()))
 print(sorted(path.name for path in version.iterdir()))
 
 # %% [markdown]
-# `1` is a SavedModel: TensorFlow alone can load it, in any language. `models.config`
-# and `batching_parameters.txt` are for TensorFlow Serving.
+# `1` is a SavedModel: loading it needs only TensorFlow, in any language.
+# `models.config` and `batching_parameters.txt` are for TensorFlow Serving.
 #
-# ## 3. Ask
+# ## 3. Recommend
 #
-# `load` checks every file against its checksum first.
+# `load` first checks every file against its checksum.
 
 # %%
 model = tfrsb.serving.load(version)
@@ -145,8 +143,8 @@ with pd.option_context("display.max_colwidth", None):
     display(show(model.recommend([ann, bob], k=4)))
 
 # %% [markdown]
-# What was watched is left out. So is what you exclude, for one user or for all; and `k`
-# may differ from row to row.
+# Films already watched are left out. You can exclude more, for one user or for all, and
+# `k` may differ from row to row.
 
 # %%
 best = model.recommend([ann, bob], k=1)["ids"].numpy()[:, 0]
@@ -155,8 +153,8 @@ with pd.option_context("display.max_colwidth", None):
     display(show(answer))
 
 # %% [markdown]
-# A user without a history, or with nothing but films that the model has never seen,
-# gets the popular ones, and the answer says so. There is never a NaN.
+# A user without a history, or with only unknown films, gets the popular films, and the
+# response is flagged. There is never a NaN.
 
 # %%
 with pd.option_context("display.max_colwidth", None):
@@ -166,10 +164,10 @@ with pd.option_context("display.max_colwidth", None):
 # %% [markdown]
 # ## 4. New items
 #
-# A film comes out today. Whatever gave it an embedding, `replace_candidates` writes
-# version 2 around the same tower, without the program that trained it. A running server
-# takes it up by itself. Here the newcomer gets the mean of the films that ann has
-# watched.
+# A film comes out today. If you have an embedding for it, `replace_candidates` writes
+# version 2 with the same tower, without the program that trained it. A running server
+# loads the new version by itself. Here the new film gets the mean embedding of the
+# films that ann has watched.
 
 # %%
 embeddings = candidate_tower(
@@ -188,9 +186,9 @@ with pd.option_context("display.max_colwidth", None):
     display(show(latest.similar_items(["The Newcomer"], k=4)))
 
 # %% [markdown]
-# ## 5. Is it what was exported?
+# ## 5. Is the export intact?
 #
-# A file that has changed, is missing or was added is refused.
+# `load` refuses an export with a changed, missing or additional file.
 
 # %%
 variables = next((second / "variables").glob("*.data*"))
@@ -206,8 +204,8 @@ print("and restored:", tfrsb.serving.verify(second).description.candidates, "fil
 # %% [markdown]
 # ## 6. How fast?
 #
-# On the machine that wrote this page, which did other things at the same time. Your own
-# figures are the ones to look at; `python -m benchmarks.serving` measures a million
+# These are seconds of the machine that ran this notebook, which was busy with other
+# work. Measure on your own machine. `python -m benchmarks.serving` measures a million
 # items.
 
 # %%
@@ -237,6 +235,6 @@ plt.show()
 # %% [markdown]
 # ## 7. Behind a server
 #
-# `docs/serving.md` has the commands for TensorFlow Serving, REST and gRPC, and what to
-# mind when the server batches requests. `python -m tfrs_barlow.serving` answers the
-# same requests from Python, without a container.
+# `docs/serving.md` has the commands for TensorFlow Serving, REST and gRPC, and explains
+# batching. `python -m tfrs_barlow.serving` answers the same requests from Python,
+# without a container.
