@@ -1,16 +1,15 @@
-"""What the study's defaults rest on: settings of both sides, on validation users.
+"""How the study's defaults were chosen: settings of both sides, on validation users.
 
     python -m benchmarks.study_settings --data_dir=path/to/ml-1m
 
 Changes settings of `StudyConfig`, trains an encoder on MovieLens-1M by Barlow Twins or
-as a dual encoder on all next items, and judges by a tenth of the labels: categories by
-a probe of the frozen encoder, the next item after fine-tuning. First one setting at a
-time is changed at a learning rate of 0.001, then a few at the one found best, which is
-the default now.
+as a dual encoder on all next items, and judges it with a tenth of the labels:
+categories by a probe of the frozen encoder, the next item after fine-tuning. First, one
+setting at a time is changed at a learning rate of 0.001. Then a few are changed at the
+best learning rate, which is the default now.
 
-The figures are those of validation users, since this is where to choose; those of test
-users are in the rows, as of every study, and are not read. Rows go to `rows.jsonl`, and
-a run that was stopped goes on where it was.
+The metrics are those of validation users, because settings must not be chosen on test
+users. Rows go to `rows.jsonl`; if a run is stopped, the same command resumes it.
 """
 
 from __future__ import annotations
@@ -92,8 +91,8 @@ def measure(
     seeds: tuple[int, ...],
     output_dir: pathlib.Path,
 ) -> dict[str, str]:
-    """Returns the figure of each task: the mean over seeds, and its standard error."""
-    figures = {}
+    """Returns the metric of each task: the mean over seeds, and its standard error."""
+    metrics = {}
     for task, protocol in TASKS.items():
         config = dataclasses.replace(
             StudyConfig(),
@@ -107,10 +106,10 @@ def measure(
         rows = tfrsb.study.run_study(
             log, config, output_dir, dataset="ml-1m", verbose=False
         )
-        figures[task] = rows[f"validation_{MAIN_METRIC[task]}"]
-    table = pd.DataFrame(figures)
+        metrics[task] = rows[f"validation_{MAIN_METRIC[task]}"]
+    table = pd.DataFrame(metrics)
     cells = with_errors(table.mean(), table.sem(), "{:.3f}")
-    return dict(zip(figures, cells, strict=True))
+    return dict(zip(metrics, cells, strict=True))
 
 
 def main() -> None:
@@ -123,9 +122,9 @@ def main() -> None:
     log = tfrsb.data.load_movielens("ml-1m", flags.data_dir)
     seeds = tuple(flags.seeds)
     report = (
-        f"MovieLens-1M, 10 % of labels, validation users, seeds {flags.seeds}: the "
-        "methods of the study with settings of theirs changed, at a learning rate of "
-        "0.001 where nothing else is said.\n"
+        f"MovieLens-1M, 10 % of labels, validation users, seeds {flags.seeds}. "
+        "Settings of each method are changed, at a learning rate of 0.001 unless "
+        "another one is named.\n"
     )
     for method, variants in VARIANTS.items():
         table = []

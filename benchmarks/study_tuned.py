@@ -1,12 +1,11 @@
-"""The gains of a study in which each method has the value of a setting that suits it.
+"""The gains of a study with each method at its best value of a setting.
 
     python -m benchmarks.study_tuned yelp --encoder_passes=40
     python -m benchmarks.study_tuned batch_size --encoder_passes=80 --setting=batch_size
 
-Reads the rows of `benchmarks/results/study/NAME` with all learning rates (or batch
-sizes) that there are. For each share of labels, protocol, task and method the one
-counts with which the validation users fared best; gains are those of the test users.
-Nothing is trained.
+Reads the rows of `benchmarks/results/study/NAME` for all learning rates (or batch
+sizes). For each share of labels, protocol, task and method, the validation users choose
+the best one. Gains are those of the test users. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -58,8 +57,8 @@ def main() -> None:
     best = tfrsb.study.best_by_validation(rows, flags.setting)
     text = tables(
         best,
-        f"Each method at that {flags.setting.replace('_', ' ')} of {values} which is "
-        "best for the validation users; the figures are those of test users.\n",
+        f"Each method at the {flags.setting.replace('_', ' ')}, one of {values}, that "
+        "is best for the validation users; the metrics are those of test users.\n",
     )
     (RESULTS / flags.name / "tuned.md").write_text(text)
     if flags.setting == "learning_rate":

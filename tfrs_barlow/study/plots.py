@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -63,14 +64,15 @@ def _gains(table: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
         for protocol, part in table[table["task"] == task].groupby("protocol"):
             part = part.sort_values("label_fraction")
             panel.errorbar(
-                100 * part["label_fraction"],
+                part["label_fraction"],
                 100 * part["gain"],
                 yerr=100 * part["standard_error"].fillna(0),
                 marker="o",
                 label=_words(protocol),
             )
         panel.axhline(0, color="grey", linewidth=1)
-        panel.set(xscale="log", xlabel="% of labels", ylabel="gain, %")
+        panel.set(xscale="log", xlabel="labels", ylabel="gain, %")
+        _ticks(panel, table["label_fraction"], per_cent)
     return _finish(axes, file)
 
 
@@ -90,9 +92,7 @@ def _batch_sizes(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
             )
         metric = _words(MAIN_METRIC[task])
         panel.set(xscale="log", xlabel="batch size", ylabel=f"{metric}, test users")
-        sizes = sorted(table["batch_size"].unique())
-        panel.set_xticks(sizes, labels=[str(size) for size in sizes])
-        panel.minorticks_off()
+        _ticks(panel, table["batch_size"], str)
     return _finish(axes, file)
 
 
@@ -134,6 +134,12 @@ def _panels(tasks: Any) -> dict[str, Axes]:
     for unused in axes.flat[len(tasks) :]:
         unused.set_visible(False)
     return panels
+
+
+def _ticks(panel: Axes, values: pd.Series, write: Callable[[Any], str]) -> None:
+    ticks = sorted(values.unique())
+    panel.set_xticks(ticks, labels=[write(tick) for tick in ticks])
+    panel.minorticks_off()
 
 
 def _finish(axes: dict[str, Axes], file: pathlib.Path) -> pathlib.Path:
