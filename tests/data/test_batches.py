@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrs_barlow.data import UserSequences, training_batches
 
 
-def make_sequences(lengths, apart=10):
+def make_sequences(lengths: list[int], apart: int = 10) -> UserSequences:
     """User u has the items 10 u + 3, 10 u + 4, ...: an item shows user and place."""
     return UserSequences.from_lists(
         {
@@ -22,11 +22,11 @@ def make_sequences(lengths, apart=10):
 SEQUENCES = make_sequences([5, 1, 2, 8, 0, 3])
 
 
-def take(dataset, count):
+def take(dataset: tf.data.Dataset, count: int) -> list:
     return list(itertools.islice(dataset.as_numpy_iterator(), count))
 
 
-def test_a_history_is_what_came_right_before_its_label():
+def test_a_history_is_what_came_right_before_its_label() -> None:
     for batch in take(training_batches(SEQUENCES, batch_size=7, length=3), 20):
         assert batch["history"].shape == (7, 3)
         assert batch["label"].shape == (7,)
@@ -38,7 +38,7 @@ def test_a_history_is_what_came_right_before_its_label():
             assert history[0] != 0
 
 
-def test_an_epoch_visits_every_user_of_two_events_once():
+def test_an_epoch_visits_every_user_of_two_events_once() -> None:
     # Four users and batches of three: a batch runs on into the next epoch.
     batches = take(training_batches(SEQUENCES, batch_size=3, length=3), 40)
     users = np.concatenate([(batch["label"] - 3) // 10 for batch in batches]).reshape(
@@ -48,7 +48,7 @@ def test_an_epoch_visits_every_user_of_two_events_once():
     assert len(np.unique(users, axis=0)) > 10, "Every epoch has its own order."
 
 
-def test_every_event_but_the_first_becomes_a_label():
+def test_every_event_but_the_first_becomes_a_label() -> None:
     batches = take(training_batches(SEQUENCES, batch_size=64, length=3), 30)
     labels, counts = np.unique(
         np.concatenate([batch["label"] for batch in batches]), return_counts=True
@@ -58,7 +58,7 @@ def test_every_event_but_the_first_becomes_a_label():
     assert long.min() > 0.6 * long.mean()
 
 
-def test_depends_on_the_seed_alone():
+def test_depends_on_the_seed_alone() -> None:
     arguments = {"batch_size": 4, "length": 3}
     first, again, other = (
         take(training_batches(SEQUENCES, seed=seed, **arguments), 5)
@@ -72,7 +72,7 @@ def test_depends_on_the_seed_alone():
     )
 
 
-def test_goes_on_at_the_step_that_a_variable_holds():
+def test_goes_on_at_the_step_that_a_variable_holds() -> None:
     step = tf.Variable(0, dtype=tf.int64)
     batches = training_batches(SEQUENCES, batch_size=4, length=3, first_step=step)
     whole_run = take(batches, 6)
@@ -81,7 +81,7 @@ def test_goes_on_at_the_step_that_a_variable_holds():
         np.testing.assert_equal(batch, expected)
 
 
-def test_ragged_histories_are_the_padded_ones_without_padding():
+def test_ragged_histories_are_the_padded_ones_without_padding() -> None:
     arguments = {"batch_size": 5, "length": 3, "seed": 2}
     padded, ragged = (
         list(training_batches(SEQUENCES, layout=layout, **arguments).take(8))
@@ -97,7 +97,7 @@ def test_ragged_histories_are_the_padded_ones_without_padding():
 LONG = make_sequences([2 + 7 * n % 60 for n in range(40)], apart=100)
 
 
-def test_bucketed_batches_visit_every_user_as_often():
+def test_bucketed_batches_visit_every_user_as_often() -> None:
     # Sixteen batches of five visits are two epochs of forty users.
     batches = training_batches(LONG, batch_size=5, length=40, layout="bucketed")
     users = np.concatenate([batch["label"] // 100 for batch in take(batches, 48)])
@@ -105,7 +105,7 @@ def test_bucketed_batches_visit_every_user_as_often():
         assert np.bincount(window).tolist() == [2] * 40
 
 
-def test_bucketed_batches_are_of_like_length():
+def test_bucketed_batches_are_of_like_length() -> None:
     batches = take(
         training_batches(LONG, batch_size=8, length=40, layout="bucketed"), 64
     )
@@ -127,7 +127,7 @@ def test_bucketed_batches_are_of_like_length():
 
 
 @pytest.mark.parametrize("layout", ["bucketed", "ragged"])
-def test_any_layout_goes_on_at_any_step(layout):
+def test_any_layout_goes_on_at_any_step(layout: str) -> None:
     arguments = {"batch_size": 4, "length": 3, "layout": layout, "seed": 1}
     whole_run = list(training_batches(SEQUENCES, **arguments).take(40))
     for first in (5, 16, 31):
@@ -141,23 +141,23 @@ def test_any_layout_goes_on_at_any_step(layout):
                 np.testing.assert_array_equal(ours, theirs)
 
 
-def test_an_unknown_layout_is_refused():
+def test_an_unknown_layout_is_refused() -> None:
     with pytest.raises(ValueError, match=r"layout must be one of .* it is 'dense'"):
         training_batches(SEQUENCES, batch_size=2, length=3, layout="dense")
 
 
 @pytest.mark.parametrize("argument", ["batch_size", "length", "first_step"])
-def test_bad_arguments_are_named(argument):
+def test_bad_arguments_are_named(argument: str) -> None:
     arguments = {"batch_size": 4, "length": 3, argument: -1}
     with pytest.raises(ValueError, match=f"{argument} must be an integer of at least"):
         training_batches(SEQUENCES, **arguments)
 
 
-def test_what_holds_no_sequences_is_refused():
+def test_what_holds_no_sequences_is_refused() -> None:
     with pytest.raises(TypeError, match="sequences must be UserSequences or a folder"):
         training_batches((SEQUENCES, None), batch_size=2, length=3)
 
 
-def test_sequences_of_one_event_cannot_be_trained_on():
+def test_sequences_of_one_event_cannot_be_trained_on() -> None:
     with pytest.raises(ValueError, match="at least two events"):
         training_batches(make_sequences([1, 0, 1]), batch_size=2, length=3)

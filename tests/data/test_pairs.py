@@ -2,7 +2,10 @@
 
 import collections
 import itertools
+import pathlib
 import time
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,24 +31,24 @@ ROWS = st.lists(st.lists(st.integers(2, 8), max_size=7), min_size=1, max_size=8)
 SEEDS = st.integers(0, 2**32)
 
 
-def make_sequences(*rows):
+def make_sequences(*rows: Sequence[int]) -> UserSequences:
     """Users 100, 101, ... with the given items."""
     return UserSequences.from_lists(dict(enumerate(rows, 100)))
 
 
-def views(pairs):
+def views(pairs: SequencePairs) -> list[tuple[list[int], list[int]]]:
     """The items of every pair, as two lists."""
     first, second = (view.to_ragged().to_list() for view in pairs.gather())
     return list(zip(first, second, strict=True))
 
 
-def is_uniform(draws, values):
+def is_uniform(draws: list, values: Iterable) -> bool:
     counts = collections.Counter(draws)
     assert set(counts) == set(values)
     return stats.chisquare(list(counts.values())).pvalue > 1e-3
 
 
-def same(one, other):
+def same(one: SequencePairs, other: SequencePairs) -> bool:
     return np.array_equal(one.first, other.first) and np.array_equal(
         one.second, other.second
     )
@@ -54,14 +57,14 @@ def same(one, other):
 class TestSequencePairs:
     SEQUENCES = make_sequences([], [5, 6, 7], [], [8, 9], [])
 
-    def pairs(self, **changes):
+    def pairs(self, **changes: Any) -> SequencePairs:
         arrays = {
             "first": np.array([[0, 2], [3, 5], [1, 2]]),
             "second": np.array([[3, 4], [0, 3], [2, 3]]),
         }
         return SequencePairs(self.SEQUENCES, **(arrays | changes))
 
-    def test_gathers_both_views_row_by_row(self):
+    def test_gathers_both_views_row_by_row(self) -> None:
         pairs = self.pairs()
         assert len(pairs) == 3
         assert views(pairs) == [([5, 6], [8]), ([8, 9], [5, 6, 7]), ([6], [7])]
@@ -75,7 +78,7 @@ class TestSequencePairs:
         [([2, 0, 2], [1, 0, 1]), ([False, True, False], [3]), ([], [])],
         ids=["any order", "mask", "none"],
     )
-    def test_gathers_some(self, indices, expected):
+    def test_gathers_some(self, indices: list, expected: Any) -> None:
         first, _ = self.pairs().gather(indices)
         starts = [5, 6, 7, 8, 9]
         assert first.to_dense(1).shape == (len(expected), 1)
@@ -83,11 +86,11 @@ class TestSequencePairs:
             starts[start] for start in expected
         ]
 
-    def test_refuses_an_index_out_of_range(self):
+    def test_refuses_an_index_out_of_range(self) -> None:
         with pytest.raises(IndexError):
             self.pairs().gather([3])
 
-    def test_keeps_the_most_recent_events_of_both_views(self):
+    def test_keeps_the_most_recent_events_of_both_views(self) -> None:
         pairs = self.pairs(unpaired_share=0.25, labels=np.array([3, 4, 5], np.int32))
         recent = pairs.most_recent(2)
         assert views(recent) == [([5, 6], [8]), ([8, 9], [6, 7]), ([6], [7])]
@@ -108,26 +111,30 @@ class TestSequencePairs:
             ({"labels": np.array([3, 4, 5])}, "labels must be of int32"),
         ],
     )
-    def test_refuses_arrays_that_do_not_fit(self, changes, message):
+    def test_refuses_arrays_that_do_not_fit(
+        self, changes: dict[str, Any], message: str
+    ) -> None:
         with pytest.raises(ValueError, match=message):
             self.pairs(**changes)
 
     @pytest.mark.parametrize("span", [[2, 4], [1, 1], [2, 1], [-1, 1], [4, 6], [5, 6]])
     @pytest.mark.parametrize("name", ["first", "second"])
-    def test_refuses_spans_that_are_empty_or_of_no_one_user(self, span, name):
+    def test_refuses_spans_that_are_empty_or_of_no_one_user(
+        self, span: list[int], name: str
+    ) -> None:
         spans = np.array([[0, 2], span, [1, 2]])
         message = f"{name} must be spans .* one is from {span[0]} to {span[1]}"
         with pytest.raises(ValueError, match=message):
             self.pairs(**{name: spans})
 
-    def test_there_may_be_none(self):
+    def test_there_may_be_none(self) -> None:
         none = np.zeros((0, 2), np.int64)
         assert views(self.pairs(first=none, second=none)) == []
         assert views(SequencePairs(make_sequences(), none, none)) == []
 
 
 class TestDifferentPeriods:
-    def test_only_one_cut_leaves_enough_on_both_sides(self):
+    def test_only_one_cut_leaves_enough_on_both_sides(self) -> None:
         pairs = different_period_pairs(
             make_sequences([3, 4, 5, 6], [7, 8, 9, 10]), min_length=2
         )
@@ -135,7 +142,7 @@ class TestDifferentPeriods:
         assert pairs.unpaired_share == 0
         assert pairs.labels is None
 
-    def test_who_has_too_few_events_is_paired_with_itself(self):
+    def test_users_with_too_few_events_are_paired_with_themselves(self) -> None:
         sequences = make_sequences([3, 4, 5], [], [6, 7, 8, 9], [3])
         pairs = different_period_pairs(sequences, min_length=2)
         assert views(pairs) == [
@@ -146,25 +153,25 @@ class TestDifferentPeriods:
         # Two of three: there is nothing to see of the user without events.
         assert pairs.unpaired_share == pytest.approx(2 / 3)
 
-    def test_or_left_out(self):
+    def test_or_are_left_out(self) -> None:
         sequences = make_sequences([3, 4, 5], [], [6, 7, 8, 9], [3])
         pairs = different_period_pairs(sequences, min_length=2, keep_unpaired=False)
         assert views(pairs) == [([6, 7], [8, 9])]
         assert pairs.unpaired_share == pytest.approx(2 / 3)
         assert pairs.gather()[0].user_ids.tolist() == [102]
 
-    def test_everyone_may_be_left_out(self):
+    def test_everyone_may_be_left_out(self) -> None:
         pairs = different_period_pairs(make_sequences([3], [4]), keep_unpaired=False)
         assert len(pairs) == 0
         assert pairs.unpaired_share == 1
 
-    def test_every_cut_is_equally_likely(self):
+    def test_every_cut_is_equally_likely(self) -> None:
         sequences = make_sequences(*[range(3, 13)] * 2_000)
         pairs = different_period_pairs(sequences, min_length=3)
         cuts = [len(older) for older, _ in views(pairs)]
         assert is_uniform(cuts, range(3, 8))
 
-    def test_a_long_period_is_cut_to_any_of_its_stretches(self):
+    def test_a_long_period_is_cut_to_any_of_its_stretches(self) -> None:
         sequences = make_sequences(*[range(3, 9)] * 5_000)
         # One cut is possible, which leaves 3 to 5 and 6 to 8.
         pairs = different_period_pairs(sequences, min_length=3, max_length=3)
@@ -182,12 +189,12 @@ class TestDifferentPeriods:
         observed = [counts[stretch] for stretch in expected]
         assert stats.chisquare(observed, list(expected.values())).pvalue > 1e-3
 
-    def test_an_unpaired_sequence_stays_whole(self):
+    def test_an_unpaired_sequence_stays_whole(self) -> None:
         sequences = make_sequences([3, 4, 5], [6, 7, 8, 9])
         pairs = different_period_pairs(sequences, min_length=2, max_length=2)
         assert views(pairs) == [([3, 4, 5], [3, 4, 5]), ([6, 7], [8, 9])]
 
-    def test_the_seed_decides(self):
+    def test_the_seed_decides(self) -> None:
         sequences = make_sequences(*[range(3, 23)] * 20)
         pairs = different_period_pairs(sequences, max_length=4, seed=3)
         assert same(pairs, different_period_pairs(sequences, max_length=4, seed=3))
@@ -196,8 +203,8 @@ class TestDifferentPeriods:
     @settings(deadline=None)
     @given(ROWS, st.integers(1, 4), st.none() | st.integers(4, 5), SEEDS)
     def test_periods_lie_apart_within_the_row_of_their_user(
-        self, rows, min_length, max_length, seed
-    ):
+        self, rows: list[list[int]], min_length: int, max_length: int | None, seed: int
+    ) -> None:
         rows = [*rows, [3]]
         sequences = make_sequences(*rows)
         pairs = different_period_pairs(
@@ -234,12 +241,14 @@ class TestDifferentPeriods:
             ),
         ],
     )
-    def test_bad_arguments_are_named(self, arguments, message):
+    def test_bad_arguments_are_named(
+        self, arguments: dict[str, Any], message: str
+    ) -> None:
         with pytest.raises(ValueError, match=message):
             different_period_pairs(make_sequences([3, 4]), **arguments)
 
     @pytest.mark.parametrize("rows", [[], [[], []]])
-    def test_there_must_be_an_event(self, rows):
+    def test_there_must_be_an_event(self, rows: list[list[int]]) -> None:
         with pytest.raises(
             ValueError, match="sequences must hold a user with at least"
         ):
@@ -247,7 +256,7 @@ class TestDifferentPeriods:
 
 
 class TestSameTarget:
-    def test_prefixes(self):
+    def test_prefixes(self) -> None:
         sequences = make_sequences([3, 4, 5], [6], [7, 5], [])
         pairs = same_target_pairs(sequences)
         assert views(pairs) == [
@@ -259,18 +268,18 @@ class TestSameTarget:
         assert pairs.labels.dtype == np.int32
         assert pairs.unpaired_share == pytest.approx(1 / 3)
 
-    def test_unpaired_ones_left_out(self):
+    def test_unpaired_ones_left_out(self) -> None:
         sequences = make_sequences([3, 4, 5], [6], [7, 5], [])
         pairs = same_target_pairs(sequences, keep_unpaired=False)
         assert views(pairs) == [([3, 4], [7]), ([7], [3, 4])]
         assert pairs.labels.tolist() == [5, 5]
         assert pairs.unpaired_share == pytest.approx(1 / 3)
 
-    def test_a_prefix_may_have_a_partner_of_its_own_user(self):
+    def test_a_prefix_may_have_a_partner_of_its_own_user(self) -> None:
         pairs = same_target_pairs(make_sequences([3, 4, 4]))
         assert views(pairs) == [([3], [3, 4]), ([3, 4], [3])]
 
-    def test_last_items_only(self):
+    def test_last_items_only(self) -> None:
         # 5 is the target of two users; what came before the last item is not looked at.
         sequences = make_sequences([3, 4, 5], [5], [7, 5], [5, 4], [])
         pairs = same_target_pairs(sequences, samples="last")
@@ -279,14 +288,14 @@ class TestSameTarget:
         assert pairs.unpaired_share == pytest.approx(1 / 3)
 
     @pytest.mark.parametrize("samples", ["prefixes", "last"])
-    def test_unknown_items_are_not_the_same_target(self, samples):
+    def test_unknown_items_are_not_the_same_target(self, samples: str) -> None:
         unknown = OUT_OF_VOCABULARY_ID
         sequences = make_sequences([3, unknown], [4, unknown])
         pairs = same_target_pairs(sequences, samples=samples)
         assert views(pairs) == [([3], [3]), ([4], [4])]
         assert pairs.unpaired_share == 1
 
-    def test_every_other_sample_of_the_target_is_equally_likely(self):
+    def test_every_other_sample_of_the_target_is_equally_likely(self) -> None:
         rows = [[first, 9] for first in range(3, 8)] * 800
         pairs = same_target_pairs(make_sequences(*rows, [3, 8]), samples="last")
         offsets = (pairs.second[:-1, 0] - pairs.first[:-1, 0]) // 2 % len(rows)
@@ -294,7 +303,7 @@ class TestSameTarget:
         quarters = (offsets - 1) * 4 // (len(rows) - 1)
         assert is_uniform(quarters.tolist(), range(4))
 
-    def test_each_of_few_partners_is_equally_likely(self):
+    def test_each_of_few_partners_is_equally_likely(self) -> None:
         sequences = make_sequences([3, 9], [4, 9], [5, 9], [6, 9])
         draws = [
             tuple(same_target_pairs(sequences, seed=seed).second[:, 0] // 2)
@@ -304,7 +313,7 @@ class TestSameTarget:
             others = set(range(4)) - {sample}
             assert is_uniform([draw[sample] for draw in draws], others)
 
-    def test_the_seed_decides(self):
+    def test_the_seed_decides(self) -> None:
         sequences = make_sequences(*[[first, 9] for first in range(3, 9)] * 5)
         pairs = same_target_pairs(sequences, seed=3)
         assert same(pairs, same_target_pairs(sequences, seed=3))
@@ -312,7 +321,9 @@ class TestSameTarget:
 
     @settings(deadline=None)
     @given(ROWS, st.sampled_from(["prefixes", "last"]), SEEDS)
-    def test_whoever_can_have_a_partner_has_one(self, rows, samples, seed):
+    def test_whoever_can_have_a_partner_has_one(
+        self, rows: list[list[int]], samples: str, seed: int
+    ) -> None:
         rows = [*rows, [3, 3]]
         histories, targets = [], []
         for row in rows:
@@ -336,21 +347,21 @@ class TestSameTarget:
                 assert targets[partner] == target
         assert pairs.unpaired_share == pytest.approx(alone / len(targets))
 
-    def test_refuses_unknown_samples(self):
+    def test_refuses_unknown_samples(self) -> None:
         with pytest.raises(
             ValueError, match="samples must be one of 'prefixes', 'last'"
         ):
             same_target_pairs(make_sequences([3, 4]), samples="suffixes")
 
     @pytest.mark.parametrize("rows", [[], [[]], [[3], [3]]])
-    def test_there_must_be_a_target(self, rows):
+    def test_there_must_be_a_target(self, rows: list[list[int]]) -> None:
         with pytest.raises(
             ValueError, match="sequences must hold a user with at least"
         ):
             same_target_pairs(make_sequences(*rows))
 
 
-def take(dataset, count):
+def take(dataset: tf.data.Dataset, count: int) -> list:
     return list(itertools.islice(dataset.as_numpy_iterator(), count))
 
 
@@ -358,10 +369,10 @@ class TestBatches:
     # User u has the items 10 u + 3, 10 u + 4, ...: an item tells its user.
     SEQUENCES = make_sequences(*[range(10 * u + 3, 10 * u + 11) for u in range(5)])
 
-    def draw(self, seed):
+    def draw(self, seed: int) -> SequencePairs:
         return different_period_pairs(self.SEQUENCES, min_length=2, seed=seed)
 
-    def test_both_views_of_a_pair_in_one_row(self):
+    def test_both_views_of_a_pair_in_one_row(self) -> None:
         batches = take(pair_batches(self.draw, batch_size=3, length=4), 20)
         for batch in batches:
             assert sorted(batch) == ["history", "partner"]
@@ -375,7 +386,7 @@ class TestBatches:
                 assert older.max() < newer[newer > 0].min()
                 assert newer.max() % 10 == 0
 
-    def test_an_epoch_visits_every_pair_once(self):
+    def test_an_epoch_visits_every_pair_once(self) -> None:
         # Five pairs and batches of three: a batch runs on into the next epoch.
         batches = take(pair_batches(self.draw, batch_size=3, length=4), 50)
         users = np.concatenate([batch["history"][:, 0] // 10 for batch in batches])
@@ -383,17 +394,17 @@ class TestBatches:
         assert (np.sort(users, axis=1) == range(5)).all()
         assert len(np.unique(users, axis=0)) > 20, "Every epoch has its own order."
 
-    def test_every_epoch_has_pairs_of_its_own(self):
+    def test_every_epoch_has_pairs_of_its_own(self) -> None:
         batches = take(pair_batches(self.draw, batch_size=5, length=8), 20)
         older = [np.sort((batch["history"] > 0).sum(axis=1)) for batch in batches]
         assert len(np.unique(older, axis=0)) > 10
 
-    def test_a_batch_may_hold_many_epochs(self):
+    def test_a_batch_may_hold_many_epochs(self) -> None:
         [batch] = take(pair_batches(self.draw, batch_size=23, length=4), 1)
         users = batch["history"][:20, 0] // 10
         assert np.bincount(users).tolist() == [4] * 5
 
-    def test_labels_are_of_the_same_row(self):
+    def test_labels_are_of_the_same_row(self) -> None:
         sequences = make_sequences(*[[first, first % 3 + 20] for first in range(3, 15)])
         batches = pair_batches(
             lambda seed: same_target_pairs(sequences, seed=seed), batch_size=5, length=2
@@ -403,7 +414,7 @@ class TestBatches:
             for view in (batch["history"], batch["partner"]):
                 np.testing.assert_array_equal(view[:, 0] % 3 + 20, batch["label"])
 
-    def test_are_training_batches_with_a_partner(self):
+    def test_are_training_batches_with_a_partner(self) -> None:
         arguments = {"batch_size": 4, "length": 3}
         batches = pair_batches(
             lambda seed: same_target_pairs(self.SEQUENCES, seed=seed), **arguments
@@ -412,7 +423,7 @@ class TestBatches:
         assert spec.pop("partner") == spec["history"]
         assert spec == training_batches(self.SEQUENCES, **arguments).element_spec
 
-    def test_depends_on_the_seed_alone(self):
+    def test_depends_on_the_seed_alone(self) -> None:
         first, again, other = (
             take(pair_batches(self.draw, batch_size=4, length=8, seed=seed), 5)
             for seed in (1, 1, 2)
@@ -423,7 +434,7 @@ class TestBatches:
             for batch, another in zip(first, other, strict=True)
         )
 
-    def test_goes_on_at_the_step_that_a_variable_holds(self):
+    def test_goes_on_at_the_step_that_a_variable_holds(self) -> None:
         step = tf.Variable(0, dtype=tf.int64)
         batches = pair_batches(self.draw, batch_size=4, length=8, first_step=step)
         whole_run = take(batches, 6)
@@ -431,14 +442,14 @@ class TestBatches:
         np.testing.assert_equal(take(batches, 2), whole_run[4:])
 
     @pytest.mark.parametrize("argument", ["batch_size", "length"])
-    def test_bad_arguments_are_named(self, argument):
+    def test_bad_arguments_are_named(self, argument: str) -> None:
         arguments = {"batch_size": 4, "length": 3, argument: 0}
         with pytest.raises(
             ValueError, match=f"{argument} must be an integer of at least 1"
         ):
             pair_batches(self.draw, **arguments)
 
-    def test_there_must_be_pairs(self):
+    def test_there_must_be_pairs(self) -> None:
         with pytest.raises(
             ValueError, match="draw_pairs must return at least one pair"
         ):
@@ -450,10 +461,10 @@ class TestBatches:
                 length=3,
             )
 
-    def test_there_must_be_as_many_in_every_epoch(self):
+    def test_there_must_be_as_many_in_every_epoch(self) -> None:
         seeds = []
 
-        def draw(seed):
+        def draw(seed: int) -> SequencePairs:
             seeds.append(seed)
             return (
                 self.draw(seed)
@@ -466,7 +477,7 @@ class TestBatches:
             take(batches, 2)
 
 
-def test_movielens(ml_1m_dir):
+def test_movielens(ml_1m_dir: pathlib.Path) -> None:
     sequences, _ = build_sequences(read_movielens_1m(ml_1m_dir))
     started = time.process_time()
     prefixes = same_target_pairs(sequences)

@@ -1,7 +1,9 @@
 """Sequences by Apache Beam: the very files that one machine writes."""
 
 import gzip
+import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,14 +25,14 @@ COLUMNS = {"user_column": "u", "item_column": "i", "time_column": "t"}
 
 
 @pytest.fixture
-def beam():
+def beam() -> Any:
     return pytest.importorskip(
         "apache_beam", reason="Apache Beam is not installed: `make test-beam`."
     )
 
 
 @pytest.fixture
-def in_small_pieces(beam, monkeypatch):
+def in_small_pieces(beam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes even a small log one of many parts, batches and ranges."""
     from tfrs_barlow.data.records import beam_pipeline, beam_reading
 
@@ -40,7 +42,7 @@ def in_small_pieces(beam, monkeypatch):
 
 
 @pytest.fixture
-def table():
+def table() -> pd.DataFrame:
     """A log with many events of one user at one time."""
     log = generate_synthetic_log(
         num_users=40, num_items=30, mean_length=12
@@ -51,7 +53,14 @@ def table():
     )
 
 
-def by_one_machine(source, path, *, length=None, shards=None, **options):
+def by_one_machine(
+    source: Any,
+    path: Any,
+    *,
+    length: int | None = None,
+    shards: int | None = None,
+    **options: Any,
+) -> None:
     log = read_interactions(source, **COLUMNS)
     sequences, vocabulary = build_sequences(log, **options)
     if length is not None:
@@ -59,11 +68,11 @@ def by_one_machine(source, path, *, length=None, shards=None, **options):
     write_sequences(sequences, path, vocabulary=vocabulary, shards=shards)
 
 
-def contents(folder):
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def assert_equal_folders(ours, expected):
+def assert_equal_folders(ours: Any, expected: Any) -> None:
     ours, expected = contents(ours), contents(expected)
     assert ours.keys() == expected.keys()
     for name, content in expected.items():
@@ -80,7 +89,13 @@ class TestEqualFiles:
             {"vocabulary": Vocabulary([1, 5, 9, 99]), "shards": 40},
         ],
     )
-    def test_whatever_the_options(self, options, table, tmp_path, in_small_pieces):
+    def test_whatever_the_options(
+        self,
+        options: dict[str, Any],
+        table: pd.DataFrame,
+        tmp_path: pathlib.Path,
+        in_small_pieces: None,
+    ) -> None:
         table.to_csv(tmp_path / "log.csv", index=False)
         hot_key_fanout = options.get("hot_key_fanout")
         local = {k: v for k, v in options.items() if k != "hot_key_fanout"}
@@ -96,8 +111,8 @@ class TestEqualFiles:
         verify_sequences(tmp_path / "b")
 
     def test_files_count_as_one_in_the_order_of_their_paths(
-        self, table, tmp_path, in_small_pieces
-    ):
+        self, table: pd.DataFrame, tmp_path: pathlib.Path, in_small_pieces: None
+    ) -> None:
         # Among strings, integers are strings; in which part they are does not matter.
         table = table.astype({"i": str}).reset_index(drop=True)
         table.loc[len(table) - 1, "i"] = "011"
@@ -111,7 +126,13 @@ class TestEqualFiles:
         assert_equal_folders(tmp_path / "b", tmp_path / "a")
 
     @pytest.mark.parametrize("suffix", [".parquet", ".csv.gz"])
-    def test_other_files(self, suffix, table, tmp_path, in_small_pieces):
+    def test_other_files(
+        self,
+        suffix: str,
+        table: pd.DataFrame,
+        tmp_path: pathlib.Path,
+        in_small_pieces: None,
+    ) -> None:
         table["u"] = "é" + table["u"].astype(str)
         table["t"] = pd.to_datetime(table["t"], unit="D", utc=True)
         path = tmp_path / f"log{suffix}"
@@ -123,7 +144,9 @@ class TestEqualFiles:
         write_sequences_with_beam(str(path), tmp_path / "b", **COLUMNS)
         assert_equal_folders(tmp_path / "b", tmp_path / "a")
 
-    def test_movielens(self, ml_latest_small_dir, tmp_path, beam):
+    def test_movielens(
+        self, ml_latest_small_dir: pathlib.Path, tmp_path: pathlib.Path, beam: Any
+    ) -> None:
         log = str(ml_latest_small_dir / "ratings.csv")
         columns = dict(zip(COLUMNS, ["userId", "movieId", "timestamp"], strict=True))
         sequences, vocabulary = build_sequences(read_interactions(log, **columns))
@@ -140,7 +163,9 @@ class TestEqualFiles:
     @pytest.mark.parametrize(
         "events", [3_000, pytest.param(1_000_000, marks=pytest.mark.slow)]
     )
-    def test_one_user_with_most_events(self, events, tmp_path, beam):
+    def test_one_user_with_most_events(
+        self, events: int, tmp_path: pathlib.Path, beam: Any
+    ) -> None:
         rng = np.random.default_rng(0)
         users = np.append(np.full(events, 7), rng.integers(0, 100, events // 20))
         table = pd.DataFrame(
@@ -162,7 +187,9 @@ class TestEqualFiles:
 
 class TestMostRecent:
     @pytest.mark.parametrize("length", [None, 50])
-    def test_a_user_takes_few_arrays_of_bounded_length(self, length, beam):
+    def test_a_user_takes_few_arrays_of_bounded_length(
+        self, length: int | None, beam: Any
+    ) -> None:
         from tfrs_barlow.data.records.beam_pipeline import _MostRecent
 
         combine = _MostRecent(length)
@@ -208,7 +235,14 @@ class TestErrors:
             ),
         ],
     )
-    def test_of_the_log(self, content, error, message, tmp_path, in_small_pieces):
+    def test_of_the_log(
+        self,
+        content: str,
+        error: type[Exception],
+        message: str,
+        tmp_path: pathlib.Path,
+        in_small_pieces: None,
+    ) -> None:
         (tmp_path / "log.csv").write_text(content)
         with pytest.raises(error, match=message):
             write_sequences_with_beam(
@@ -216,7 +250,9 @@ class TestErrors:
             )
         assert not (tmp_path / "it" / "manifest.json").exists()
 
-    def test_a_truncated_archive(self, table, tmp_path, beam):
+    def test_a_truncated_archive(
+        self, table: pd.DataFrame, tmp_path: pathlib.Path, beam: Any
+    ) -> None:
         packed = gzip.compress(table.to_csv(index=False).encode())
         (tmp_path / "log.csv.gz").write_bytes(packed[:-20])
         with pytest.raises(MalformedFileError, match=r"log\.csv\.gz cannot be read"):
@@ -224,27 +260,27 @@ class TestErrors:
                 str(tmp_path / "log.csv.gz"), tmp_path / "it", **COLUMNS
             )
 
-    def test_no_file(self, tmp_path, beam):
+    def test_no_file(self, tmp_path: pathlib.Path, beam: Any) -> None:
         with pytest.raises(FileNotFoundError, match=r"but '.*nothing.csv' names no"):
             write_sequences_with_beam(
                 str(tmp_path / "nothing.csv"), tmp_path / "it", **COLUMNS
             )
 
-    def test_a_file_of_another_kind(self, tmp_path, beam):
+    def test_a_file_of_another_kind(self, tmp_path: pathlib.Path, beam: Any) -> None:
         (tmp_path / "log.json").write_text("{}")
         with pytest.raises(ValueError, match=r"end in .*, but one is .*log.json"):
             write_sequences_with_beam(
                 str(tmp_path / "log.json"), tmp_path / "it", **COLUMNS
             )
 
-    def test_no_user_is_left(self, tmp_path, beam):
+    def test_no_user_is_left(self, tmp_path: pathlib.Path, beam: Any) -> None:
         (tmp_path / "log.csv").write_text("u,i,t\n1,2,3\n")
         with pytest.raises(ValueError, match="at least one user with min_length"):
             write_sequences_with_beam(
                 str(tmp_path / "log.csv"), tmp_path / "it", **COLUMNS, min_length=2
             )
 
-    def test_more_shards_than_users(self, tmp_path, beam):
+    def test_more_shards_than_users(self, tmp_path: pathlib.Path, beam: Any) -> None:
         (tmp_path / "log.csv").write_text("u,i,t\n1,2,3\n")
         with pytest.raises(ValueError, match=r"shards must be at most .* 1, .* is 2"):
             write_sequences_with_beam(
@@ -254,7 +290,9 @@ class TestErrors:
     @pytest.mark.parametrize(
         "argument", ["min_length", "length", "shards", "hot_key_fanout"]
     )
-    def test_bad_arguments_are_named(self, argument, tmp_path):
+    def test_bad_arguments_are_named(
+        self, argument: str, tmp_path: pathlib.Path
+    ) -> None:
         with pytest.raises(
             ValueError, match=f"{argument} must be an integer of at least 1"
         ):
@@ -262,7 +300,7 @@ class TestErrors:
                 "x.csv", tmp_path / "it", **COLUMNS, **{argument: 0}
             )
 
-    def test_without_beam(self, monkeypatch):
+    def test_without_beam(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in list(sys.modules):
             if name.startswith(("apache_beam", "tfrs_barlow.data.records.beam_")):
                 monkeypatch.delitem(sys.modules, name)
@@ -272,7 +310,9 @@ class TestErrors:
 
 
 class TestFolders:
-    def test_what_an_interrupted_pipeline_left_is_deleted(self, tmp_path, beam):
+    def test_what_an_interrupted_pipeline_left_is_deleted(
+        self, tmp_path: pathlib.Path, beam: Any
+    ) -> None:
         (tmp_path / "log.csv").write_text("u,i,t\n1,2,3\n")
         folder = tmp_path / "it"
         folder.mkdir()
@@ -283,7 +323,9 @@ class TestFolders:
         by_one_machine(tmp_path / "log.csv", tmp_path / "a")
         assert_equal_folders(folder, tmp_path / "a")
 
-    def test_one_machine_can_go_on_where_a_pipeline_was_interrupted(self, tmp_path):
+    def test_one_machine_can_go_on_where_a_pipeline_was_interrupted(
+        self, tmp_path: pathlib.Path
+    ) -> None:
         name = f"sequences-00000-of-00009.tfrecord.{'0a' * 16}.partial"
         (tmp_path / name).touch()
         table = pd.DataFrame({"u": [1], "i": [2], "t": [3]})
@@ -291,13 +333,15 @@ class TestFolders:
         assert len(contents(tmp_path)) == 3
 
     @pytest.mark.parametrize("name", ["manifest.json", "photo.jpg"])
-    def test_other_files_are_left_alone(self, name, tmp_path, beam):
+    def test_other_files_are_left_alone(
+        self, name: str, tmp_path: pathlib.Path, beam: Any
+    ) -> None:
         (tmp_path / name).touch()
         with pytest.raises(FileExistsError, match=str(tmp_path)):
             write_sequences_with_beam("x.csv", tmp_path, **COLUMNS)
         assert [file.name for file in tmp_path.iterdir()] == [name]
 
-    def test_a_shard_is_published_once(self, tmp_path, beam):
+    def test_a_shard_is_published_once(self, tmp_path: pathlib.Path, beam: Any) -> None:
         """A worker may fail right after it has renamed the file, and be repeated."""
         from tfrs_barlow.data.records.beam_pipeline import _publish
         from tfrs_barlow.data.records.folder import Shard

@@ -3,11 +3,14 @@
 import itertools
 import json
 import os
+import pathlib
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +31,7 @@ from tfrs_barlow.data.records import reading, writing
 VOCABULARY = Vocabulary(range(100))
 
 
-def make_sequences(lengths, users=None):
+def make_sequences(lengths: list[int], users: list | None = None) -> UserSequences:
     """Row u has the items 10 u + 3, 10 u + 4, ...: an item shows its user and place."""
     users = range(0, 7 * len(lengths), 7) if users is None else users
     histories, times = {}, {}
@@ -43,47 +46,47 @@ TRAINABLE = [0, 2, 3, 5, 6, 8]
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     write_sequences(SEQUENCES, tmp_path / "it", vocabulary=VOCABULARY, shards=3)
     return tmp_path / "it"
 
 
 @pytest.fixture
-def in_small_pieces(monkeypatch):
+def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes even a small folder one of many blocks and pools."""
     monkeypatch.setattr(reading, "_RECORDS_PER_BLOCK", 2)
     monkeypatch.setattr(reading, "_RECORDS_SHUFFLED", 4)
     monkeypatch.setattr(reading, "_SHARDS_AT_ONCE", 2)
 
 
-def assert_equal_sequences(ours, expected):
+def assert_equal_sequences(ours: Any, expected: Any) -> None:
     for name in ("user_ids", "item_ids", "timestamps", "row_splits"):
         column = getattr(ours, name)
         assert column.dtype == getattr(expected, name).dtype
         np.testing.assert_array_equal(column, getattr(expected, name))
 
 
-def damage(path, place=-20):
+def damage(path: Any, place: int = -20) -> None:
     """Changes one bit, and no length."""
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
 
 
-def names_in(folder):
+def names_in(folder: pathlib.Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def take(dataset, count):
+def take(dataset: tf.data.Dataset, count: int) -> list:
     return list(itertools.islice(dataset, count))
 
 
-def rows(history):
+def rows(history: Any) -> list:
     """The histories of a batch of any layout, as lists."""
     return [[i for i in row if i] for row in tf.RaggedTensor.to_list(ragged(history))]
 
 
-def ragged(history):
+def ragged(history: Any) -> tf.RaggedTensor:
     if isinstance(history, tf.RaggedTensor):
         return history
     return tf.RaggedTensor.from_tensor(history, ragged_rank=1)
@@ -91,14 +94,16 @@ def ragged(history):
 
 class TestRoundTrip:
     @pytest.mark.parametrize("shards", [None, 1, 4, 9])
-    def test_whole_folders(self, shards, tmp_path, in_small_pieces):
+    def test_whole_folders(
+        self, shards: int | None, tmp_path: pathlib.Path, in_small_pieces: None
+    ) -> None:
         write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY, shards=shards)
         ours, vocabulary = load_sequences(tmp_path)
         assert_equal_sequences(ours, SEQUENCES)
         assert vocabulary == VOCABULARY
         assert len(list(tmp_path.glob("*.tfrecord"))) == (shards or 1)
 
-    def test_strings(self, tmp_path):
+    def test_strings(self, tmp_path: pathlib.Path) -> None:
         sequences = make_sequences([2, 0, 1, 3], ["zoë", "", "a\nb", "007"])
         names = Vocabulary([f"item\n{n}é" for n in range(40)])
         write_sequences(sequences, tmp_path, vocabulary=names)
@@ -106,7 +111,7 @@ class TestRoundTrip:
         assert_equal_sequences(ours, sequences)
         assert vocabulary == names
 
-    def test_extremes(self, tmp_path):
+    def test_extremes(self, tmp_path: pathlib.Path) -> None:
         first, last = -(2**63), 2**63 - 1
         sequences = UserSequences.from_lists(
             {first: [2, 102], last: []}, timestamps={first: [first, last], last: []}
@@ -114,12 +119,16 @@ class TestRoundTrip:
         write_sequences(sequences, tmp_path, vocabulary=VOCABULARY)
         assert_equal_sequences(load_sequences(tmp_path)[0], sequences)
 
-    def test_equal_sequences_make_equal_files(self, folder, tmp_path):
+    def test_equal_sequences_make_equal_files(
+        self, folder: pathlib.Path, tmp_path: pathlib.Path
+    ) -> None:
         write_sequences(SEQUENCES, tmp_path / "b", vocabulary=VOCABULARY, shards=3)
         for file in folder.iterdir():
             assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
-    def test_the_schema_that_the_documentation_names(self, folder):
+    def test_the_schema_that_the_documentation_names(
+        self, folder: pathlib.Path
+    ) -> None:
         shard = folder / "sequences-00000-of-00003.tfrecord"
         examples = [
             tf.train.Example.FromString(record.numpy())
@@ -138,7 +147,7 @@ class TestRoundTrip:
 
 
 class TestReadSequences:
-    def test_every_user_once_with_all_columns(self, folder):
+    def test_every_user_once_with_all_columns(self, folder: pathlib.Path) -> None:
         batches = list(read_sequences(folder, batch_size=4))
         assert [len(batch["user_id"]) for batch in batches] == [4, 4, 1]
         found = {}
@@ -156,14 +165,14 @@ class TestReadSequences:
             for row, n in enumerate(SEQUENCES.lengths)
         }
 
-    def test_the_most_recent_events(self, folder):
+    def test_the_most_recent_events(self, folder: pathlib.Path) -> None:
         batch = next(iter(read_sequences(folder, batch_size=2, length=2)))
         assert batch["item_id"].to_list() == [[6, 7], [23, 24]]
         assert batch["timestamp"].to_list() == [[1, 2], [-2, -1]]
         assert batch["item_id"].dtype == tf.int32
 
     @pytest.mark.parametrize("argument", ["batch_size", "length"])
-    def test_bad_arguments_are_named(self, argument, folder):
+    def test_bad_arguments_are_named(self, argument: str, folder: pathlib.Path) -> None:
         with pytest.raises(
             ValueError, match=f"{argument} must be an integer of at least 1"
         ):
@@ -172,7 +181,9 @@ class TestReadSequences:
 
 @pytest.mark.parametrize("layout", ["padded", "bucketed", "ragged"])
 class TestTrainingBatches:
-    def test_a_history_is_what_came_right_before_its_label(self, layout, folder):
+    def test_a_history_is_what_came_right_before_its_label(
+        self, layout: str, folder: pathlib.Path
+    ) -> None:
         batches = training_batches(folder, batch_size=7, length=3, layout=layout)
         for batch in take(batches, 20):
             for history, label in zip(
@@ -183,8 +194,8 @@ class TestTrainingBatches:
                 assert history
 
     def test_an_epoch_visits_every_trainable_user_once(
-        self, layout, folder, in_small_pieces
-    ):
+        self, layout: str, folder: pathlib.Path, in_small_pieces: None
+    ) -> None:
         # Batches of four of six users; sixteen batches are sorted together.
         batches = training_batches(folder, batch_size=4, length=3, layout=layout)
         users = np.concatenate([(b["label"] - 3) // 10 for b in take(batches, 96)])
@@ -199,8 +210,8 @@ class TestTrainingBatches:
             assert all(len(set(place)) == 6 for place in epochs.T)
 
     def test_goes_on_at_the_step_that_a_variable_holds(
-        self, layout, folder, in_small_pieces
-    ):
+        self, layout: str, folder: pathlib.Path, in_small_pieces: None
+    ) -> None:
         step = tf.Variable(0, dtype=tf.int64)
         batches = training_batches(
             folder, batch_size=4, length=3, layout=layout, seed=5, first_step=step
@@ -215,7 +226,7 @@ class TestTrainingBatches:
                 assert rows(batch["history"]) == rows(expected["history"])
                 np.testing.assert_array_equal(batch["label"], expected["label"])
 
-    def test_seeds_differ(self, layout, folder):
+    def test_seeds_differ(self, layout: str, folder: pathlib.Path) -> None:
         one, other = (
             training_batches(folder, batch_size=8, length=3, layout=layout, seed=seed)
             for seed in (1, 2)
@@ -225,7 +236,9 @@ class TestTrainingBatches:
         ]
         assert not np.array_equal(*labels)
 
-    def test_a_damaged_file_is_named_while_it_is_read(self, layout, folder):
+    def test_a_damaged_file_is_named_while_it_is_read(
+        self, layout: str, folder: pathlib.Path
+    ) -> None:
         damage(folder / "sequences-00001-of-00003.tfrecord", place=30)
         batches = training_batches(folder, batch_size=4, length=3, layout=layout)
         with pytest.raises(
@@ -236,7 +249,7 @@ class TestTrainingBatches:
 
 
 class TestDamage:
-    def test_of_a_record(self, folder):
+    def test_of_a_record(self, folder: pathlib.Path) -> None:
         name = "sequences-00002-of-00003.tfrecord"
         verify_sequences(folder)
         damage(folder / name)
@@ -256,7 +269,9 @@ class TestDamage:
             lambda path: training_batches(path, batch_size=2, length=3),
         ],
     )
-    def test_of_lengths(self, read, folder):
+    def test_of_lengths(
+        self, read: Callable[[pathlib.Path], object], folder: pathlib.Path
+    ) -> None:
         first, second, third = sorted(folder.glob("*.tfrecord"))
         # At the end of a record: TensorFlow alone would not notice.
         second.write_bytes(b"")
@@ -268,7 +283,7 @@ class TestDamage:
         assert f"{first.name} is missing, {second.name} has 0 bytes instead" in message
         assert f"{third.name} has" in message
 
-    def test_of_the_vocabulary(self, folder):
+    def test_of_the_vocabulary(self, folder: pathlib.Path) -> None:
         path = folder / "vocabulary.json"
         path.write_text(path.read_text().replace("17", "71"))
         for read in (verify_sequences, load_sequences):
@@ -295,13 +310,17 @@ class TestDamage:
             ("00001-of-00003", "00000-of-00003", "the shards are not those of 3"),
         ],
     )
-    def test_of_the_manifest(self, old, new, message, folder):
+    def test_of_the_manifest(
+        self, old: str, new: str, message: str, folder: pathlib.Path
+    ) -> None:
         path = folder / "manifest.json"
         path.write_text(path.read_text().replace(old, new))
         with pytest.raises(MalformedFileError, match=f"{path}.*{message}"):
             load_sequences(folder)
 
-    def test_of_two_shards_of_different_folders(self, folder, tmp_path):
+    def test_of_two_shards_of_different_folders(
+        self, folder: pathlib.Path, tmp_path: pathlib.Path
+    ) -> None:
         """Each file is well formed, but some rows are missing and some are twice."""
         first, _, third = sorted(folder.glob("*.tfrecord"))
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -316,12 +335,14 @@ class TestDamage:
 
 
 class TestUnfinishedWrites:
-    def test_two_writers_at_once(self, tmp_path, monkeypatch):
+    def test_two_writers_at_once(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The second is refused, and the first is not disturbed."""
         serialize = writing.serialize_user
         refused = []
 
-        def write_again(*arguments):
+        def write_again(*arguments: Any) -> bytes:
             if not refused:
                 with pytest.raises(
                     FileExistsError, match="by another process"
@@ -337,14 +358,16 @@ class TestUnfinishedWrites:
         assert_equal_sequences(load_sequences(tmp_path)[0], SEQUENCES)
 
     @pytest.mark.parametrize("name", ["vocabulary.json", "vocabulary.json.partial"])
-    def test_a_lone_vocabulary_is_somebody_elses(self, name, tmp_path):
+    def test_a_lone_vocabulary_is_somebody_elses(
+        self, name: str, tmp_path: pathlib.Path
+    ) -> None:
         """An interrupted write leaves shards, since the vocabulary comes after them."""
         (tmp_path / name).write_text("[]")
         with pytest.raises(FileExistsError, match=f"empty folder, .* holds {name}"):
             write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY)
         assert (tmp_path / name).read_text() == "[]"
 
-    def test_a_full_disk(self, tmp_path):
+    def test_a_full_disk(self, tmp_path: pathlib.Path) -> None:
         sequences = make_sequences([9] * 40)
         bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
         # Each shard takes less, the vocabulary takes more.
@@ -360,7 +383,7 @@ class TestUnfinishedWrites:
         with pytest.raises(MalformedFileError, match="but 2 complete shards"):
             load_sequences(tmp_path)
 
-    def test_a_disk_that_is_full_within_a_shard(self, tmp_path):
+    def test_a_disk_that_is_full_within_a_shard(self, tmp_path: pathlib.Path) -> None:
         bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, bounds[1]))
         try:
@@ -371,7 +394,7 @@ class TestUnfinishedWrites:
         assert names_in(tmp_path) == []
 
     @pytest.mark.slow
-    def test_a_kill(self, tmp_path):
+    def test_a_kill(self, tmp_path: pathlib.Path) -> None:
         script = (
             "import sys, numpy as np, tfrs_barlow as tfrsb\n"
             "log = tfrsb.data.generate_synthetic_log(num_users=500)\n"
@@ -401,7 +424,9 @@ class TestUnfinishedWrites:
 
 
 class TestArguments:
-    def test_a_folder_that_holds_something(self, folder, tmp_path):
+    def test_a_folder_that_holds_something(
+        self, folder: pathlib.Path, tmp_path: pathlib.Path
+    ) -> None:
         with pytest.raises(FileExistsError, match="must not hold written sequences"):
             write_sequences(SEQUENCES, folder, vocabulary=VOCABULARY)
         (tmp_path / "notes.txt").write_text("mine")
@@ -413,19 +438,21 @@ class TestArguments:
         ("shards", "message"),
         [(0, "shards must be an integer of at least 1"), (10, "users, 9, .* is 10")],
     )
-    def test_shards(self, shards, message, tmp_path):
+    def test_shards(
+        self, shards: int | None, message: str, tmp_path: pathlib.Path
+    ) -> None:
         with pytest.raises(ValueError, match=message):
             write_sequences(SEQUENCES, tmp_path, vocabulary=VOCABULARY, shards=shards)
 
-    def test_another_vocabulary(self, tmp_path):
+    def test_another_vocabulary(self, tmp_path: pathlib.Path) -> None:
         with pytest.raises(ValueError, match="below 13, but one is 86"):
             write_sequences(SEQUENCES, tmp_path, vocabulary=Vocabulary(range(10)))
 
-    def test_nobody(self, tmp_path):
+    def test_nobody(self, tmp_path: pathlib.Path) -> None:
         with pytest.raises(ValueError, match="at least one user"):
             write_sequences(SEQUENCES.select([]), tmp_path, vocabulary=VOCABULARY)
 
-    def test_users_of_another_type(self, tmp_path):
+    def test_users_of_another_type(self, tmp_path: pathlib.Path) -> None:
         sequences = make_sequences([2, 2], [0.5, 1.5])
         with pytest.raises(TypeError, match=r"integers or all strings.* are floating"):
             write_sequences(sequences, tmp_path, vocabulary=VOCABULARY)
@@ -438,17 +465,19 @@ class TestArguments:
             (None, TypeError, "path must be a string, but it is None"),
         ],
     )
-    def test_a_path_that_names_no_local_folder(self, path, error, message):
+    def test_a_path_that_names_no_local_folder(
+        self, path: Any, error: type[Exception], message: str
+    ) -> None:
         with pytest.raises(error, match=message):
             write_sequences(SEQUENCES, path, vocabulary=VOCABULARY)
         with pytest.raises(error, match=message):
             load_sequences(path)
 
-    def test_no_folder(self, tmp_path):
+    def test_no_folder(self, tmp_path: pathlib.Path) -> None:
         with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
             load_sequences(tmp_path / "nowhere")
 
-    def test_nobody_to_train_on(self, tmp_path):
+    def test_nobody_to_train_on(self, tmp_path: pathlib.Path) -> None:
         write_sequences(make_sequences([1, 0]), tmp_path, vocabulary=VOCABULARY)
         with pytest.raises(ValueError, match="a user with at least two events"):
             training_batches(tmp_path, batch_size=2, length=3)
