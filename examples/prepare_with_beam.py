@@ -3,9 +3,9 @@
     python -m examples.prepare_with_beam --log='log/*.csv' --output=sequences \
         --user_column=who --item_column=song --time_column=when
 
-The flags that are not listed here are those of Beam, which say where it runs: on this
-machine by default, on Dataflow, Flink or Spark by `--runner`. docs/data.md has them.
-The files are those that `tfrsb.data.write_sequences` writes of the same log.
+All other flags are those of Beam: they say where the pipeline runs. By default it runs
+on this machine, and with `--runner` on Dataflow, Flink or Spark (see docs/data.md). The
+files equal those that `tfrsb.data.write_sequences` writes for the same log.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m examples.prepare_with_beam",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        # A flag of Beam must not pass for the beginning of one of ours.
+        # Otherwise a flag of Beam could be taken for an abbreviation of one of these.
         allow_abbrev=False,
     )
-    parser.add_argument("--log", required=True, help="files, with * for what differs")
+    parser.add_argument("--log", required=True, help="the files; * and ? match")
     parser.add_argument("--output", required=True, help="the folder to write")
     for name in ("user_column", "item_column", "time_column"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--min_length", type=int, default=1)
-    parser.add_argument("--length", type=int, help="events of a user to keep; all")
+    parser.add_argument("--length", type=int, help="events of a user to keep")
     parser.add_argument("--shards", type=int)
     parser.add_argument("--hot_key_fanout", type=int)
     flags, beam_flags = parser.parse_known_args(arguments)

@@ -205,12 +205,9 @@ class UserSequences:
     def take(
         self, user_ids: npt.NDArray, starts: _IntArray, lengths: _IntArray
     ) -> UserSequences:
-        """Returns spans of the events as new sequences.
+        """Returns spans of the events as new sequences, one for each of `user_ids`.
 
-        Args:
-            user_ids: `[rows]`, the user of each span.
-            starts: `[rows]`, its first event, counted through all sequences.
-            lengths: `[rows]`, how many events it has.
+        `starts` count through the events of all users.
         """
         row_splits = _splits(lengths)
         events = np.arange(row_splits[-1]) + np.repeat(

@@ -15,12 +15,7 @@ from tfrs_barlow.data.ordering import factorize, time_order
 
 
 class LogSplit(NamedTuple):
-    """A log in two parts, each with all `items` and the rows in the same order.
-
-    Attributes:
-        train: The interactions to train on.
-        test: The interactions to evaluate on.
-    """
+    """A log in two parts, each with all `items` and the rows in the same order."""
 
     train: InteractionLog
     test: InteractionLog

@@ -57,22 +57,7 @@ class WriteSequences(beam.PTransform):
     It takes a `PCollection` of `InteractionBatch`es, from `ReadInteractions` or your
     own, and returns one of a single element when all is written: the number of users.
 
-    Args:
-        path: A folder that all workers reach: a path, or a URL of any file system that
-            Beam knows. It must be empty, or hold an interrupted write.
-        vocabulary: The items to distinguish; all others become `OUT_OF_VOCABULARY_ID`.
-            If None, every item of the log gets an id.
-        min_length: Users with fewer events are left out.
-        length: How many of the most recent events of each user to keep; None for all.
-        shards: How many files to write, at most as many as users; by default one for
-            each million events.
-        hot_key_fanout: The number of groups in which each user's events are joined
-            before the groups are joined. It costs a pass over all events, and pays if
-            one user has more events than a worker can join in time.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If a number is less than 1.
+    The arguments are those of `write_sequences_with_beam`.
     """
 
     def __init__(
@@ -86,25 +71,17 @@ class WriteSequences(beam.PTransform):
         hot_key_fanout: int | None = None,
     ) -> None:
         super().__init__()
-        checked_counts(
+        self._path = os.fspath(path)
+        self._vocabulary = vocabulary
+        self._counts = checked_counts(
             min_length=min_length,
             length=length,
             shards=shards,
             hot_key_fanout=hot_key_fanout,
         )
-        self._path = os.fspath(path)
-        self._vocabulary = vocabulary
-        self._min_length = min_length
-        self._length = length
-        self._shards = shards
-        self._hot_key_fanout = hot_key_fanout
 
     def expand(self, batches: Any) -> Any:
-        """Adds the grouping, sorting and writing to the pipeline.
-
-        Raises:
-            FileExistsError: If the folder holds written sequences or other files.
-        """
+        """Adds the grouping, sorting and writing to the pipeline."""
         _prepare_folder(self._path)
         kinds = (
             batches
@@ -118,8 +95,8 @@ class WriteSequences(beam.PTransform):
         bounds = beam.pvalue.AsSingleton(
             sequences
             | "Sizes" >> beam.MapTuple(lambda _, events: (1, len(events.item_ids)))
-            | "Totals" >> beam.CombineGlobally(_sums)
-            | "Bounds" >> beam.Map(_bounds, shards=self._shards)
+            | "Totals" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
+            | "Bounds" >> beam.Map(_bounds, shards=self._counts["shards"])
         )
         shards = (
             {"row": _rows(sequences), "events": sequences}
@@ -152,14 +129,15 @@ class WriteSequences(beam.PTransform):
 
     def _sequences(self, batches: Any, vocabulary: Any) -> Any:
         """Returns a `PCollection` of users and their `_Events`, sorted."""
-        combine = beam.CombinePerKey(_MostRecent(self._length))
-        if self._hot_key_fanout is not None:
-            combine = combine.with_hot_key_fanout(self._hot_key_fanout)
+        combine = beam.CombinePerKey(_MostRecent(self._counts["length"]))
+        if (fanout := self._counts["hot_key_fanout"]) is not None:
+            combine = combine.with_hot_key_fanout(fanout)
+        min_length = self._counts["min_length"]
         return (
             batches
             | "Parts" >> beam.FlatMap(_parts_of_users, vocabulary)
             | "Join" >> combine
-            | "Long" >> beam.Filter(_is_long_enough, self._min_length)
+            | "Long" >> beam.Filter(lambda user: user[1].total >= min_length)
         )
 
 
@@ -214,6 +192,9 @@ class _Events(NamedTuple):
     timestamps: _IntArray
 
 
+_Accumulator = tuple[int, list[_IntArray]]
+"""The number of all events of a user, and arrays of those that are kept."""
+
 # Rows of an array of events. `np.lexsort` sorts by the last two: the order of time.
 _ITEM, _POSITION, _TIME = range(3)
 
@@ -236,27 +217,23 @@ def _parts_of_users(
 class _MostRecent(beam.CombineFn):
     """Joins the parts of a user's events, and keeps the most recent of them.
 
-    An accumulator is the number of all events, and arrays of those that are kept. Each
-    is more than twice as long as the next, so that they are few and seldom copied.
+    Each array of an accumulator is more than twice as long as the next, so that they
+    are few and seldom copied.
     """
 
     def __init__(self, length: int | None) -> None:
         super().__init__()
         self._length = length
 
-    def create_accumulator(self) -> tuple[int, list[_IntArray]]:
+    def create_accumulator(self) -> _Accumulator:
         return 0, []
 
-    def add_input(
-        self, accumulator: tuple[int, list[_IntArray]], part: _IntArray
-    ) -> tuple[int, list[_IntArray]]:
+    def add_input(self, accumulator: _Accumulator, part: _IntArray) -> _Accumulator:
         count, parts = accumulator
         self._add(parts, part)
         return count + part.shape[1], parts
 
-    def merge_accumulators(
-        self, accumulators: Iterable[tuple[int, list[_IntArray]]]
-    ) -> tuple[int, list[_IntArray]]:
+    def merge_accumulators(self, accumulators: Iterable[_Accumulator]) -> _Accumulator:
         total, merged = self.create_accumulator()
         for count, parts in accumulators:
             total += count
@@ -264,13 +241,11 @@ class _MostRecent(beam.CombineFn):
                 self._add(merged, part)
         return total, merged
 
-    def compact(
-        self, accumulator: tuple[int, list[_IntArray]]
-    ) -> tuple[int, list[_IntArray]]:
+    def compact(self, accumulator: _Accumulator) -> _Accumulator:
         count, parts = accumulator
         return count, [self._join(parts)] if parts else []
 
-    def extract_output(self, accumulator: tuple[int, list[_IntArray]]) -> _Events:
+    def extract_output(self, accumulator: _Accumulator) -> _Events:
         count, parts = accumulator
         events = self._join(parts)
         events = events[:, np.lexsort(events)]
@@ -287,15 +262,6 @@ class _MostRecent(beam.CombineFn):
             return events
         order = np.lexsort(events)
         return events[:, order[-self._length :]]
-
-
-def _is_long_enough(user: tuple[Any, _Events], min_length: int) -> bool:
-    return user[1].total >= min_length
-
-
-def _sums(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    pairs = list(pairs)
-    return sum(first for first, _ in pairs), sum(second for _, second in pairs)
 
 
 def _bounds(totals: tuple[int, int], shards: int | None) -> _IntArray:
@@ -315,17 +281,17 @@ def _rows(sequences: Any) -> Any:
     splitters = users | "Splitters" >> beam.ApproximateQuantiles.Globally(_RANGES + 1)
     ranges = (
         users
-        | "Range" >> beam.Map(_with_range, beam.pvalue.AsSingleton(splitters))
+        | "Range"
+        >> beam.Map(
+            lambda user, bounds: (bisect.bisect_right(bounds, user), user),
+            beam.pvalue.AsSingleton(splitters),
+        )
         | "Ranges" >> beam.GroupByKey()
     )
     sizes = ranges | "RangeSizes" >> beam.MapTuple(
         lambda number, users: (number, sum(1 for _ in users))
     )
     return ranges | "Sort" >> beam.FlatMap(_sort, beam.pvalue.AsDict(sizes))
-
-
-def _with_range(user: Any, splitters: list[Any]) -> tuple[int, Any]:
-    return bisect.bisect_right(splitters, user), user
 
 
 def _sort(
