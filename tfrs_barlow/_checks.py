@@ -56,10 +56,17 @@ def number(
     expected = "a number" + _bounds(**bounds)
     if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_):
         raise TypeError(_message(name, expected, value))
-    if not math.isfinite(value):
+    if not _is_finite(value):
         raise ValueError(_message(name, f"{expected}, and finite", value))
     _require_bounds(name, expected, value, **bounds)
     return float(value)
+
+
+def _is_finite(value: numbers.Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # An integer too large for a float.
+        return False
 
 
 def one_of(name: str, value: _T, known: Collection[_T]) -> _T:
