@@ -127,12 +127,8 @@ def test_an_encoder_of_ours_is_a_layer_of_keras_3(tmp_path):
 @pytest.mark.slow
 def test_the_probe_watches_a_training_of_keras_3():
     rng = np.random.default_rng(0)
-    sequences = tfrsb.data.UserSequences(
-        user_ids=np.arange(30),
-        item_ids=rng.integers(3, VOCABULARY.size, 150).astype(np.int32),
-        timestamps=np.arange(150),
-        row_splits=np.arange(0, 151, 5),
-    )
+    histories = rng.integers(3, VOCABULARY.size, [30, 5])
+    sequences = tfrsb.data.UserSequences.from_lists(dict(enumerate(histories)))
     task = tfrsb.evaluation.DownstreamTask(sequences, np.arange(30) % 2)
     encoder = tower()
     model = keras.Sequential([encoder, keras.layers.Dense(1)])

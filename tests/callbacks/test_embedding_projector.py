@@ -17,12 +17,7 @@ from tfrs_barlow.callbacks import EmbeddingProjector, write_projector
 from tfrs_barlow.data import UserSequences, Vocabulary
 from tfrs_barlow.evaluation import embed_users
 
-USERS = UserSequences(
-    user_ids=np.array(["ann", "bob"]),
-    item_ids=np.array([5, 3, 4, 4], np.int32),
-    timestamps=np.array([10, 20, 30, 15]),
-    row_splits=np.array([0, 3, 4]),
-)
+USERS = UserSequences.from_lists({"ann": [5, 3, 4], "bob": [4]})
 VOCABULARY = Vocabulary(["Alien", "Brazil", "Casablanca"])
 ITEMS = pd.DataFrame(
     {

@@ -27,13 +27,7 @@ def users(count, seed):
     rng = np.random.default_rng(seed)
     kinds = np.arange(count) % 2
     items = 3 + 5 * kinds[:, np.newaxis] + rng.integers(0, 5, [count, LENGTH])
-    sequences = UserSequences(
-        user_ids=np.arange(count),
-        item_ids=items.ravel().astype(np.int32),
-        timestamps=np.tile(np.arange(LENGTH), count),
-        row_splits=np.arange(0, LENGTH * count + 1, LENGTH),
-    )
-    return DownstreamTask(sequences, kinds)
+    return DownstreamTask(UserSequences.from_lists(dict(enumerate(items))), kinds)
 
 
 TRAIN, VALIDATION = users(40, 0), users(20, 1)

@@ -29,13 +29,7 @@ def users(count: int, seed: int) -> DownstreamTask:
     rng = np.random.default_rng(seed)
     kinds = rng.integers(0, 2, count)
     items = 3 + 5 * kinds[:, np.newaxis] + rng.integers(0, 5, [count, 6])
-    sequences = UserSequences(
-        user_ids=np.arange(count),
-        item_ids=items.ravel().astype(np.int32),
-        timestamps=np.tile(np.arange(6), count),
-        row_splits=np.arange(0, 6 * count + 1, 6),
-    )
-    return DownstreamTask(sequences, kinds)
+    return DownstreamTask(UserSequences.from_lists(dict(enumerate(items))), kinds)
 
 
 def encoder() -> tf.keras.layers.Layer:

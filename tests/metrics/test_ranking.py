@@ -196,12 +196,8 @@ def test_against_scikit_learn(k, decimals):
 def test_as_our_own_evaluation(decimals):
     scores = RNG.normal(size=(100, 40)).astype(np.float32).round(decimals)
     labels = RNG.integers(3, 40, size=100)
-    seen = UserSequences(
-        user_ids=np.arange(100),
-        item_ids=RNG.integers(3, 40, size=800).astype(np.int32),
-        timestamps=np.zeros(800, np.int64),
-        row_splits=np.arange(0, 801, 8),
-    )
+    histories = RNG.integers(3, 40, size=[100, 8])
+    seen = UserSequences.from_lists(dict(enumerate(histories)))
     expected = ranking_metrics(label_ranks(scores, labels, seen=seen))
     rows = np.repeat(np.arange(100), seen.lengths)
     left_out = scores.copy()
