@@ -105,7 +105,7 @@ def test_movielens(ml_1m_dir: pathlib.Path) -> None:
 
 
 def table(*items: npt.ArrayLike) -> np.ndarray:
-    """The embeddings of some items, behind those of the reserved ids."""
+    """The embeddings of some items, after those of the reserved ids."""
     items = np.asarray(items)
     return np.concatenate([np.zeros_like(items, shape=(3, items.shape[1])), items])
 

@@ -104,10 +104,13 @@ class TestSequencePairs:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"first": np.array([0, 2])}, r"first must .* \(2, 2\), but it is .* \(2,"),
+            (
+                {"first": np.array([0, 2])},
+                r"first must .* \[2, 2\], but it is .* \[2\]",
+            ),
             ({"first": np.array([[0.0, 2.0]])}, "first must be of int64"),
-            ({"second": np.array([[3, 4]])}, r"second must .* of the shape \(3, 2\)"),
-            ({"labels": np.array([3, 4], np.int32)}, r"labels must .* shape \(3,\)"),
+            ({"second": np.array([[3, 4]])}, r"second must .* of the shape \[3, 2\]"),
+            ({"labels": np.array([3, 4], np.int32)}, r"labels must .* shape \[3\]"),
             ({"labels": np.array([3, 4, 5])}, "labels must be of int32"),
         ],
     )
@@ -366,7 +369,7 @@ def take(dataset: tf.data.Dataset, count: int) -> list:
 
 
 class TestBatches:
-    # User u has the items 10 u + 3, 10 u + 4, ...: an item tells its user.
+    # User u has the items 10 u + 3, 10 u + 4, ...: an item shows its user.
     SEQUENCES = make_sequences(*[range(10 * u + 3, 10 * u + 11) for u in range(5)])
 
     def draw(self, seed: int) -> SequencePairs:

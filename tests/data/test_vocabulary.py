@@ -103,6 +103,12 @@ def test_refuses_tokens_that_are_neither_integers_nor_strings(tokens: list) -> N
         Vocabulary(tokens)
 
 
+@pytest.mark.parametrize("tokens", ["abc", b"abc", 5, None])
+def test_refuses_what_is_no_list(tokens: object) -> None:
+    with pytest.raises(TypeError, match="tokens must be a list of items"):
+        Vocabulary(tokens)
+
+
 def test_equal_vocabularies_hash_alike() -> None:
     assert Vocabulary([1, 2]) == Vocabulary([1, 2])
     assert hash(Vocabulary([1, 2])) == hash(Vocabulary([1, 2]))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tfrs_barlow import _checks
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.sequences import UserSequences
+from tfrs_barlow.data.sequences import UserSequences, require_array
 from tfrs_barlow.data.vocabulary import Vocabulary
 from tfrs_barlow.ids import FIRST_ITEM_ID
 
@@ -44,20 +44,15 @@ class ItemCategories:
     membership: npt.NDArray[np.bool_]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.names, tuple):
+            raise TypeError(f"names must be a tuple, but they are {self.names!r}.")
         if not self.names or list(self.names) != sorted(set(self.names)):
             raise ValueError(
                 "names must be at least one, sorted and unique, but they are "
                 f"{self.names}."
             )
-        if (
-            self.membership.dtype != np.bool_
-            or self.membership.ndim != 2
-            or self.membership.shape[1] != len(self.names)
-        ):
-            raise ValueError(
-                f"membership must be bool with {len(self.names)} columns, but it is "
-                f"{self.membership.dtype} with the shape {self.membership.shape}."
-            )
+        columns = [None, len(self.names)]
+        require_array("membership", self.membership, np.bool_, columns)
         if self.membership[:FIRST_ITEM_ID].any():
             raise ValueError("membership must be False in the rows of reserved ids.")
 

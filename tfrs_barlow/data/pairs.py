@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrs_barlow import _checks
 from tfrs_barlow.data.batches import checked_first_step, endless_steps
-from tfrs_barlow.data.sequences import UserSequences, as_indices
+from tfrs_barlow.data.sequences import UserSequences, as_indices, require_array
 from tfrs_barlow.ids import FIRST_ITEM_ID
 
 _Ints = npt.NDArray[np.int64]
@@ -61,10 +61,10 @@ class SequencePairs:
     def __post_init__(self) -> None:
         _checks.number("unpaired_share", self.unpaired_share, at_least=0, at_most=1)
         for name, spans in (("first", self.first), ("second", self.second)):
-            _require_array(name, spans, np.int64, (len(self.first), 2))
+            require_array(name, spans, np.int64, [len(self.first), 2])
             self._require_within_a_user(name, spans)
         if self.labels is not None:
-            _require_array("labels", self.labels, np.int32, (len(self),))
+            require_array("labels", self.labels, np.int32, [len(self)])
 
     def _require_within_a_user(self, name: str, spans: _Ints) -> None:
         starts, ends = spans.T
@@ -348,7 +348,7 @@ class _Epochs:
         self._epoch = functools.lru_cache(maxsize=2)(self._draw_epoch)
         pairs, _ = self._epoch(0)
         if len(pairs) == 0:
-            raise ValueError("draw_pairs must return at least one pair, but has none.")
+            raise ValueError("draw_pairs must return at least one pair.")
         self._count = len(pairs)
         self.labeled = pairs.labels is not None
 
@@ -426,13 +426,3 @@ def _draw_partners(groups: _ItemIds, rng: np.random.Generator) -> _Ints:
     partners = np.empty_like(order)
     partners[order] = order[start + (place + steps) % size]
     return partners
-
-
-def _require_array(
-    name: str, array: npt.NDArray, dtype: type[np.generic], shape: tuple[int, ...]
-) -> None:
-    if array.dtype != dtype or array.shape != shape:
-        raise ValueError(
-            f"{name} must be of {np.dtype(dtype)} and of the shape {shape}, but it is "
-            f"of {array.dtype} and {array.shape}."
-        )

@@ -58,21 +58,11 @@ class UserSequences:
     row_splits: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        _require_vector("user_ids", self.user_ids)
-        _require_vector("item_ids", self.item_ids, np.int32)
-        _require_vector("timestamps", self.timestamps, np.int64)
-        _require_vector("row_splits", self.row_splits, np.int64)
+        require_array("user_ids", self.user_ids, None, [None])
+        require_array("item_ids", self.item_ids, np.int32, [None])
         splits, events = self.row_splits, len(self.item_ids)
-        if len(splits) != len(self.user_ids) + 1:
-            raise ValueError(
-                "row_splits must hold one entry more than user_ids, but they have the "
-                f"shapes {splits.shape} and {self.user_ids.shape}."
-            )
-        if len(self.timestamps) != events:
-            raise ValueError(
-                "timestamps and item_ids must be equally long, but they hold "
-                f"{len(self.timestamps)} and {events} entries."
-            )
+        require_array("timestamps", self.timestamps, np.int64, [events])
+        require_array("row_splits", splits, np.int64, [len(self.user_ids) + 1])
         if splits[0] != 0 or splits[-1] != events or (self.lengths < 0).any():
             raise ValueError(f"row_splits must rise from 0 to the {events} events.")
         if events and self.item_ids.min() < OUT_OF_VOCABULARY_ID:
@@ -285,7 +275,7 @@ def sequences_of_sorted(
 
 
 def as_indices(indices: npt.ArrayLike) -> npt.NDArray:
-    """Returns indices or a mask as an array, also where there is none.
+    """Returns indices or a mask as an array.
 
     NumPy makes an empty list an array of floats, which cannot be indices.
     """
@@ -316,14 +306,22 @@ def _flat(
     return integers.astype(dtype)
 
 
-def _require_vector(
-    name: str, array: npt.NDArray, dtype: type[np.generic] | None = None
+def require_array(
+    name: str,
+    array: npt.NDArray,
+    dtype: type[np.generic] | None,
+    shape: Sequence[int | None],
 ) -> None:
+    """Checks the type and the shape of an array; None fits any."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, but it is {array!r}.")
-    if array.ndim != 1 or (dtype is not None and array.dtype != dtype):
-        of_type = "" if dtype is None else f" of {np.dtype(dtype)}"
+    fits = len(array.shape) == len(shape) and all(
+        size in (None, found) for size, found in zip(shape, array.shape, strict=True)
+    )
+    if not fits or dtype not in (None, array.dtype):
+        of_type = "" if dtype is None else f"of {np.dtype(dtype)} and "
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(
-            f"{name} must be a one-dimensional array{of_type}, but it is of "
-            f"{array.dtype} and has the shape {array.shape}."
+            f"{name} must be {of_type}of the shape [{sizes}], but it is of "
+            f"{array.dtype} and {list(array.shape)}."
         )

@@ -32,7 +32,7 @@ _SECONDS_BETWEEN_ITEMS = 600.0
 _SECONDS_BETWEEN_SESSIONS = 3 * 86_400.0
 _FIRST_TIMESTAMP = 1_577_836_800  # 2020-01-01
 _YEAR = 365 * 86_400
-_USERS_AT_ONCE = 2_048  # Bounds the memory for who has seen what.
+_USERS_AT_ONCE = 2_048  # Limits the memory for what users have seen.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -46,6 +46,9 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Iterable[int] | Iterable[str]) -> None:
+        # A string would pass for a list of its letters.
+        if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+            raise TypeError(f"tokens must be a list of items, but it is {tokens!r}.")
         self._index = pd.Index(list(tokens))
         if self._index.empty:
             raise ValueError("tokens must hold at least one item, but it is empty.")
