@@ -274,7 +274,7 @@ rows = tfrsb.study.run_study(
     log, config, tempfile.mkdtemp(), dataset=DATASET, verbose=False
 )
 gains = tfrsb.study.gains(rows, method="barlow_twins", baseline="dual_encoder_few")
-gains[["label_fraction", "figure", "baseline", "gain", "standard_error"]].round(2)
+gains[["label_fraction", "value", "baseline", "gain", "standard_error"]].round(2)
 
 # %%
 labels = {
