@@ -84,19 +84,19 @@ class JointModel(Model):
                 raise TypeError(
                     f"{argument} must be a {kind.__name__}, but it is {model!r}."
                 )
+        if not callable(barlow_weight):
+            barlow_weight = _checks.number("barlow_weight", barlow_weight, at_least=0)
+        self.barlow_share = _checks.number(
+            "barlow_share", barlow_share, above=0, at_most=1
+        )
         if dual_encoder.query_tower is not barlow_twins.query_tower:
             raise ValueError(
                 "barlow_twins must pretrain the query tower of dual_encoder, but its "
                 f"query_tower is another layer, {barlow_twins.query_tower.name!r}."
             )
-        if not callable(barlow_weight):
-            barlow_weight = _checks.number("barlow_weight", barlow_weight, at_least=0)
         self.dual_encoder = dual_encoder
         self.barlow_twins = barlow_twins
         self.barlow_weight = barlow_weight
-        self.barlow_share = _checks.number(
-            "barlow_share", barlow_share, above=0, at_most=1
-        )
         # In checkpoints all models have the towers under the same names.
         self.query_tower = dual_encoder.query_tower
         self.candidate_tower = dual_encoder.candidate_tower
