@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
+import pathlib
 from collections.abc import Collection
 from typing import Any, TypeVar
 
@@ -92,6 +94,20 @@ def text(name: str, value: Any) -> str:
         raise TypeError(_message(name, "a string", value))
     if not value:
         raise ValueError(_message(name, "a string that is not empty", value))
+    return value
+
+
+def path(name: str, value: Any) -> pathlib.Path:
+    """Returns an argument that must be a path as a `pathlib.Path`."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(_message(name, "a path", value))
+    return pathlib.Path(value)
+
+
+def instance(name: str, value: Any, kind: type[_T]) -> _T:
+    """Returns an argument that must be an object of a class."""
+    if not isinstance(value, kind):
+        raise TypeError(_message(name, f"a {kind.__name__}", value))
     return value
 
 

@@ -1,8 +1,10 @@
-"""The projector: TensorBoard itself reads back the embeddings and what is known."""
+"""The projector: TensorBoard itself reads the embeddings and the metadata."""
 
 import json
+import pathlib
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,14 +62,14 @@ def make_encoder(rows=VOCABULARY.size):
 
 
 def show(folder, encoder=None, **options):
-    """What is shown once the training of a model with this encoder has ended."""
+    """Returns what is shown after the training of a model with this encoder."""
     callback = EmbeddingProjector(folder, USERS, length=2, **options)
     callback.set_model(types.SimpleNamespace(query_tower=encoder or make_encoder()))
     callback.on_train_end()
     return Shown(folder)
 
 
-def test_shows_users_and_items(tmp_path):
+def test_shows_users_and_items(tmp_path: pathlib.Path) -> None:
     encoder = make_encoder()
     metadata = pd.DataFrame({"country": ["fr", None]}, index=[7, 8])
     shown = show(
@@ -97,13 +99,13 @@ def test_shows_users_and_items(tmp_path):
     ]
 
 
-def test_a_single_column_has_no_header(tmp_path):
+def test_a_single_column_has_no_header(tmp_path: pathlib.Path) -> None:
     shown = show(tmp_path, vocabulary=VOCABULARY)
     assert shown.metadata("users") == ["ann", "bob", ""]
     assert shown.metadata("items") == ["Alien", "Brazil", "Casablanca", ""]
 
 
-def test_writes_when_training_ends(tmp_path):
+def test_writes_when_training_ends(tmp_path: pathlib.Path) -> None:
     model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     encoder = make_encoder()
@@ -112,7 +114,7 @@ def test_writes_when_training_ends(tmp_path):
     assert Shown(tmp_path / "new").metadata("users") == ["ann", "bob", ""]
 
 
-def test_any_embeddings_to_the_last_bit(tmp_path):
+def test_any_embeddings_to_the_last_bit(tmp_path: pathlib.Path) -> None:
     rng = np.random.default_rng(0)
     points = (rng.normal(size=[50, 3]) * 10.0 ** rng.integers(-30, 30, [50, 1])).astype(
         np.float32
@@ -130,23 +132,25 @@ GOOD = np.ones([2, 3]), pd.DataFrame({"id": [1, 2]})
 @pytest.mark.parametrize(
     ("name", "points", "message"),
     [
-        ("../up", GOOD, "name must be that of a file, but one is '../up'"),
-        ("", GOOD, "name must be that of a file"),
+        ("../up", GOOD, "Names of clouds must be file names, but one is '../up'"),
+        ("", GOOD, "Names of clouds must be file names"),
         ("x", (np.ones(3), GOOD[1]), r"embeddings of 'x' must .* \[3\]"),
         ("x", (np.full([2, 3], np.nan), GOOD[1]), "there is a NaN"),
         ("x", (GOOD[0], GOOD[1][:1]), r"metadata of 'x' .* 2 points, .* \[1, 1\]"),
         ("x", (GOOD[0], pd.DataFrame(index=[0, 1])), "must have columns"),
     ],
 )
-def test_bad_points_are_named_and_nothing_is_written(tmp_path, name, points, message):
+def test_bad_points_are_named_and_nothing_is_written(
+    tmp_path: pathlib.Path, name: str, points: Any, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         write_projector(tmp_path, {"good": GOOD, name: points})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_arguments_are_named_before_training(tmp_path):
+def test_bad_arguments_are_named_before_training(tmp_path: pathlib.Path) -> None:
     for options, message in (
-        ({"length": 0}, "length must be at least 1, but it is 0"),
+        ({"length": 0}, "length must be .* at least 1, but it is 0"),
         ({"user_metadata": GOOD[1][:1]}, "a row for each of the 2 users, but it has 1"),
         ({"items": ITEMS}, "items must .* come with a vocabulary"),
         ({"items": GOOD[1], "vocabulary": VOCABULARY}, r"columns are \['id'\]"),
@@ -154,13 +158,15 @@ def test_bad_arguments_are_named_before_training(tmp_path):
         with pytest.raises(ValueError, match=message):
             EmbeddingProjector(tmp_path, USERS, **{"length": 2, **options})
     projector = EmbeddingProjector(tmp_path, USERS, length=2, vocabulary=VOCABULARY)
-    with pytest.raises(ValueError, match=r"size is 6, and 'mean.*' embeds 9 ids"):
+    with pytest.raises(ValueError, match=r"size is 6, and 'item_pool.*' embeds 9 ids"):
         projector.set_model(types.SimpleNamespace(query_tower=make_encoder(9)))
     with pytest.raises(ValueError, match="encoder must be given"):
         projector.set_model(tf.keras.Sequential())
 
 
-def test_without_tensorboard_it_says_what_to_install(tmp_path, monkeypatch):
+def test_without_tensorboard_it_says_what_to_install(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.plugins", None)
     for make in (
         lambda: EmbeddingProjector(tmp_path, USERS, length=2),

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.losses import cross_correlation_matrix
 
 EmbedViews = Callable[[Any], tuple[tf.Tensor, tf.Tensor]]
@@ -17,16 +18,29 @@ EmbedViews = Callable[[Any], tuple[tf.Tensor, tf.Tensor]]
 class CrossCorrelationImage(tf.keras.callbacks.Callback):
     """Writes the cross-correlation matrix of a fixed batch after every few epochs.
 
-    A healthy one turns into a red diagonal on white: each feature agrees with itself
-    across views, and no two features say the same. Red is a correlation of 1, white 0,
-    blue -1. Training is not disturbed: views are made from a fixed seed, and the model
-    is called in inference mode.
+    A good encoder gives a red diagonal on white: each feature agrees with itself across
+    views, and different features are uncorrelated. Red is a correlation of 1, white 0,
+    blue -1. The callback does not change the training: views are made from a fixed
+    seed, and the model is called in inference mode.
 
-    Example:
+    Args:
+        log_dir: The folder of TensorBoard's events.
+        batch: A batch of features as the model takes them. Use some hundred rows, since
+            chance correlations are of the size 1 / sqrt(rows).
+        embed_views: From `batch` to the embeddings of two views, `[rows, dim]` each.
+            Default: the `embed_views` of a `BarlowTwinsPretraining` or `JointModel`.
+        every: Write a picture after every so many epochs.
+        max_features: Show at most so many features, the first ones.
+        seed: Fixes the views.
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If a number is out of its range.
+        ImportError: If TensorBoard is not installed.
+
+    Examples:
         >>> import tempfile
-        >>> encoder = tfrsb.layers.ItemPoolingEncoder(
-        ...     vocabulary_size=10, output_dim=4, pooling="mean"
-        ... )
+        >>> encoder = tfrsb.layers.ItemPoolingEncoder(vocabulary_size=10, output_dim=4)
         >>> model = tfrsb.models.BarlowTwinsPretraining(encoder)
         >>> model.compile(tf.keras.optimizers.Adam())
         >>> histories = tf.constant([[3, 4, 5, 6], [7, 8, 9, 0], [3, 5, 7, 9]])
@@ -47,51 +61,30 @@ class CrossCorrelationImage(tf.keras.callbacks.Callback):
         max_features: int = 128,
         seed: int = 0,
     ) -> None:
-        """Initializes the callback.
-
-        Args:
-            log_dir: Where TensorBoard looks for events.
-            batch: A batch of features as the model takes them; of some hundred rows,
-                since chance correlations are of the size 1 / sqrt(rows).
-            embed_views: From `batch` to the embeddings of two views, `[rows, dim]`
-                each. Default: what the `embed_views` of a `BarlowTwinsPretraining` or
-                `JointModel` makes of it.
-            every: After how many epochs to write a picture, at least 1.
-            max_features: The most features to show, the first ones; at least 1.
-            seed: Fixes the views.
-
-        Raises:
-            ValueError: If `every` or `max_features` is less than 1.
-            ImportError: If TensorBoard is not installed.
-        """
         super().__init__()
-        # TensorFlow has left out TensorBoard of its requirements, and would only say
-        # so at the end of the first epoch.
+        # TensorFlow does not require TensorBoard, and would only fail at the end of the
+        # first epoch.
         if importlib.util.find_spec("tensorboard") is None:
             raise ImportError(
                 "CrossCorrelationImage needs TensorBoard: pip install "
                 "'tfrs-barlow[tensorboard]'"
             )
-        for name, value in (("every", every), ("max_features", max_features)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, but it is {value}.")
-        self.log_dir = str(log_dir)
+        if embed_views is not None and not callable(embed_views):
+            raise TypeError(f"embed_views must be callable, but it is {embed_views!r}.")
+        self.log_dir = str(_checks.path("log_dir", log_dir))
         self.batch = batch
-        self.every = every
-        self.max_features = max_features
-        self.seed = seed
+        self.every = _checks.integer("every", every, at_least=1)
+        self.max_features = _checks.integer("max_features", max_features, at_least=1)
+        self.seed = _checks.integer("seed", seed)
         self._embed_views = embed_views
         self._writer: tf.summary.SummaryWriter | None = None
 
     def set_model(self, model: tf.keras.Model) -> None:
-        """Makes sure that the model can embed views, before training begins.
-
-        Raises:
-            ValueError: If it has no `embed_views`, and the callback got none.
-        """
+        """Checks before training that the model can embed views."""
         if self._embed_views is None and not hasattr(model, "embed_views"):
             raise ValueError(
-                f"embed_views must be given, since {type(model).__name__} has none."
+                f"embed_views must be given, since {type(model).__name__} has no "
+                "such method."
             )
         super().set_model(model)
 
@@ -123,14 +116,10 @@ class CrossCorrelationImage(tf.keras.callbacks.Callback):
 
 
 def correlation_image(matrix: tf.Tensor, pixels: int = 512) -> tf.Tensor:
-    """Returns a picture of correlations: red is 1, white 0, blue -1.
+    """Returns a picture of correlations in [-1, 1], `[height, width, 3]` in [0, 1].
 
-    Args:
-        matrix: `[rows, columns]`, in [-1, 1]; what is beyond is cut off.
-        pixels: The least width and height; each element becomes a square.
-
-    Returns:
-        `[height, width, 3]`, float32 in [0, 1].
+    Red is 1, white 0, blue -1. Each element of the matrix becomes a square, so that
+    width and height are at least `pixels`.
     """
     matrix = tf.clip_by_value(tf.cast(matrix, tf.float32), -1, 1)
     red, blue = 1 + tf.minimum(matrix, 0), 1 - tf.maximum(matrix, 0)

@@ -11,18 +11,14 @@ import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.callbacks.frozen_encoder import FrozenEncoder, encoder_of
 from tfrs_barlow.data import UserSequences, Vocabulary
 from tfrs_barlow.ids import FIRST_ITEM_ID
 
 
 class Points(NamedTuple):
-    """Embeddings, and what is known about each.
-
-    Attributes:
-        embeddings: `[points, dim]`, finite.
-        metadata: One row per point; the columns are what to color and to search by.
-    """
+    """Finite embeddings `[points, dim]`, and a table with a row for each."""
 
     embeddings: npt.NDArray
     metadata: pd.DataFrame
@@ -34,7 +30,26 @@ class EmbeddingProjector(tf.keras.callbacks.Callback):
     The projector draws them in two or three dimensions (PCA, UMAP, t-SNE), colored by
     any column of the metadata, and lists the nearest neighbors of a point.
 
-    Example:
+    Args:
+        log_dir: The folder for the files: a separate one, or that of other logs.
+        users: The users to show. The browser does the computing: of many users, show a
+            sample.
+        length: The number of items of a history to read.
+        user_metadata: What to show about each user, one row each, in the order of
+            `users`. The column `user_id` is added.
+        vocabulary: That of the encoder, to show the embeddings of items too.
+        items: What to show about items, by a column `item_id`, such as
+            `InteractionLog.items`.
+        encoder: The encoder to show: from item ids `[batch, length]` to embeddings
+            `[batch, dim]`. Default: the `query_tower` of the model.
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If `length` is below 1, `user_metadata` does not have a row for each
+            user, or `items` has no column `item_id` or comes without a vocabulary.
+        ImportError: If TensorBoard is not installed.
+
+    Examples:
         >>> import tempfile
         >>> log = tfrsb.data.generate_synthetic_log(num_users=50, num_items=200)
         >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
@@ -59,31 +74,19 @@ class EmbeddingProjector(tf.keras.callbacks.Callback):
         items: pd.DataFrame | None = None,
         encoder: tf.keras.layers.Layer | None = None,
     ) -> None:
-        """Initializes the callback.
-
-        Args:
-            log_dir: Where TensorBoard looks for it: a folder for this alone, or that of
-                other logs.
-            users: The users to show. The browser computes: of many, show a sample.
-            length: How many items of each to read, at least 1.
-            user_metadata: What is known about them, one row each, in their order.
-                Beside it there is a column `user_id`.
-            vocabulary: Of the encoder, to show its embeddings of items too.
-            items: What is known about the items, by a column `item_id`: such as
-                `InteractionLog.items`.
-            encoder: What to show: from item ids `[batch, length]` to embeddings
-                `[batch, dim]`. Default: the `encoder` or `query_tower` of the model.
-
-        Raises:
-            ValueError: If `length` is less than 1, `user_metadata` does not have a row
-                for each user, `items` has no column `item_id` or there is no vocabulary
-                for it.
-            ImportError: If TensorBoard is not installed.
-        """
         super().__init__()
         _projector()
-        if length < 1:
-            raise ValueError(f"length must be at least 1, but it is {length}.")
+        self.log_dir = _checks.path("log_dir", log_dir)
+        self.users = _checks.instance("users", users, UserSequences)
+        self.length = _checks.integer("length", length, at_least=1)
+        for name, value, kind in (
+            ("user_metadata", user_metadata, pd.DataFrame),
+            ("vocabulary", vocabulary, Vocabulary),
+            ("items", items, pd.DataFrame),
+            ("encoder", encoder, tf.keras.layers.Layer),
+        ):
+            if value is not None:
+                _checks.instance(name, value, kind)
         if user_metadata is not None and len(user_metadata) != len(users):
             raise ValueError(
                 f"user_metadata must have a row for each of the {len(users)} users, "
@@ -94,20 +97,13 @@ class EmbeddingProjector(tf.keras.callbacks.Callback):
                 "items must have a column item_id and come with a vocabulary, but "
                 f"vocabulary is {vocabulary} and the columns are {list(items)}."
             )
-        self.log_dir = pathlib.Path(log_dir)
-        self.users = users
-        self.length = length
         self.user_metadata = user_metadata
         self.vocabulary = vocabulary
         self.items = items
         self.encoder = encoder
 
     def set_model(self, model: tf.keras.Model) -> None:
-        """Checks that the model has what is to be shown.
-
-        Raises:
-            ValueError: If it has no encoder, or this none of the vocabulary's items.
-        """
+        """Checks before training that the model has what is to be shown."""
         super().set_model(model)
         encoder = self.encoder or encoder_of(model)
         if self.vocabulary is not None:
@@ -151,34 +147,38 @@ def write_projector(
 ) -> None:
     """Writes any embeddings for TensorBoard's projector.
 
-    What the projector has shown of `log_dir` before is replaced.
+    It replaces what the projector has shown of `log_dir` before.
 
-    Example:
+    Args:
+        log_dir: The folder for the files.
+        clouds: For each name, which becomes the name of a file: finite embeddings
+            `[points, dim]`, and a table with a row for each point. A cell with a
+            collection, such as a tuple of categories, shows all members. An empty cell
+            shows "-".
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If a name is not a plain file name, embeddings are not a finite
+            matrix, or a table has no column or another number of rows.
+        ImportError: If TensorBoard is not installed.
+
+    Examples:
         >>> import tempfile
         >>> import pandas as pd
         >>> titles = pd.DataFrame({"title": ["Alien", "Brazil"], "year": [1979, 1985]})
         >>> folder = tempfile.mkdtemp()
         >>> tfrsb.callbacks.write_projector(folder, {"films": (np.eye(2), titles)})
-
-    Args:
-        log_dir: Where TensorBoard looks for it.
-        clouds: By name, which becomes that of files: embeddings `[points, dim]`,
-            finite, and a table with a row for each. Of a collection in a cell, such as
-            a tuple of categories, all members are shown; an empty cell as "-".
-
-    Raises:
-        ValueError: If a name is no plain file name, embeddings are not a finite matrix,
-            or a table does not have a column and as many rows.
-        ImportError: If TensorBoard is not installed.
     """
     projector = _projector()
-    folder = pathlib.Path(log_dir)
+    folder = _checks.path("log_dir", log_dir)
+    if not isinstance(clouds, Mapping):
+        raise TypeError(f"clouds must be a dict, but it is {clouds!r}.")
     checked = {name: _checked(name, *cloud) for name, cloud in clouds.items()}
     folder.mkdir(parents=True, exist_ok=True)
     config = projector.ProjectorConfig()
     for name, (embeddings, metadata) in checked.items():
         tensor, table = f"{name}.tsv", f"{name}_metadata.tsv"
-        # Nine digits tell all numbers of float32 apart.
+        # Nine digits distinguish all numbers of float32.
         np.savetxt(folder / tensor, embeddings, fmt="%.9g", delimiter="\t")
         (folder / table).write_text(_tsv(metadata), encoding="utf-8", newline="\n")
         config.embeddings.add(
@@ -191,7 +191,7 @@ def write_projector(
 
 
 def _projector() -> Any:
-    """Returns the module of TensorBoard that knows the format."""
+    """Returns TensorBoard's module for the format."""
     try:
         from tensorboard.plugins import projector
     except ImportError as error:
@@ -204,7 +204,7 @@ def _projector() -> Any:
 
 def _checked(name: str, embeddings: npt.ArrayLike, metadata: pd.DataFrame) -> Points:
     if not name or name != pathlib.PurePath(name).name:
-        raise ValueError(f"A name must be that of a file, but one is {name!r}.")
+        raise ValueError(f"Names of clouds must be file names, but one is {name!r}.")
     matrix = np.asarray(embeddings, dtype=np.float32)
     if matrix.ndim != 2 or 0 in matrix.shape or not np.isfinite(matrix).all():
         raise ValueError(
@@ -229,7 +229,7 @@ def _tsv(metadata: pd.DataFrame) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Returns a value on one line and without tabs, which no quotes could protect."""
+    """Returns a value on one line without tabs: the format has no quotes."""
     if isinstance(value, (tuple, list, set, frozenset, np.ndarray)):
         value = ", ".join(map(str, value))
     elif pd.isna(value):

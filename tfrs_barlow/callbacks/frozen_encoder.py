@@ -1,4 +1,4 @@
-"""Embeds histories with an encoder that is being trained, and leaves no trace."""
+"""Embeds histories with an encoder in training, without changing it."""
 
 from __future__ import annotations
 
@@ -22,25 +22,15 @@ def encoder_of(model: tf.keras.Model) -> tf.keras.layers.Layer:
 
 
 class FrozenEncoder:
-    """What an encoder is at this moment, without a copy of its weights.
+    """An encoder as it is at this moment, without a copy of its weights.
 
-    It is called in inference mode, in a graph of its own, whose random operations leave
-    the random state of eager mode alone. What a call changes nevertheless, such as the
-    counter of a layer that is always active, is put back.
+    It is called in inference mode, in a separate graph whose random operations do not
+    change the random state of eager mode. What a call changes nevertheless, such as a
+    counter, is restored. The encoder maps item ids `[batch, length]` to embeddings
+    `[batch, dim]`.
     """
 
     def __init__(self, encoder: tf.keras.layers.Layer, *, length: int) -> None:
-        """Initializes it.
-
-        Args:
-            encoder: From item ids `[batch, length]` to embeddings `[batch, dim]`.
-            length: How many items of a history to read, at least 1.
-
-        Raises:
-            ValueError: If `length` is less than 1.
-        """
-        if length < 1:
-            raise ValueError(f"length must be at least 1, but it is {length}.")
         self._encoder = encoder
         self._length = length
         self._graph = tf.function(
@@ -51,19 +41,14 @@ class FrozenEncoder:
     def embed(
         self, sequences: UserSequences, batch_size: int = 512
     ) -> npt.NDArray[np.float32]:
-        """Returns the embedding of every user, `[users, dim]`.
-
-        Raises:
-            ValueError: If one is not finite.
-        """
+        """Returns the embedding of every user, `[users, dim]`, which must be finite."""
         state = self._encoder.non_trainable_variables
         values = [variable.numpy() for variable in state]
         embeddings = embed_users(
             self._call, sequences, length=self._length, batch_size=batch_size
         )
         for variable, value in zip(state, values, strict=True):
-            # Only what has changed: where replicas differ, an assignment makes them
-            # equal.
+            # Only changed variables: an assignment would make different replicas equal.
             if not np.array_equal(variable.numpy(), value, equal_nan=True):
                 variable.assign(value)
         if not np.isfinite(embeddings).all():
@@ -74,5 +59,5 @@ class FrozenEncoder:
         return embeddings
 
     def _call(self, ids: tf.Tensor, training: Any) -> tf.Tensor:
-        del training  # It is off.
+        del training  # The graph is in inference mode.
         return self._graph(ids)

@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+import tensorflow as tf
+
+from tfrs_barlow import _checks
 from tfrs_barlow.callbacks.online_evaluation import OnlineEvaluation
 from tfrs_barlow.evaluation import DownstreamTask, LabeledEmbeddings, linear_probe
 
 
 class OnlineProbe(OnlineEvaluation):
-    """Logs how much of a label a linear model reads off the encoder, while it trains.
+    """Logs how well a linear model predicts a label, while the encoder trains.
 
-    The loss of Barlow Twins does not say when to stop; this does. It is the
-    `tfrsb.evaluation.linear_probe` of the frozen encoder, fitted to the training users
-    and reported on the validation users, who choose its penalty too: a figure to
-    compare epochs and runs by, and not the one to report in the end.
+    The loss of Barlow Twins does not say when to stop; this does. The callback fits
+    `tfrsb.evaluation.linear_probe` to the frozen encoder and the training users. The
+    validation users choose the penalty, and the metrics are theirs: compare epochs and
+    runs by them, but report the metrics of other users in the end.
 
-    `probe_accuracy` and `probe_macro_f1` go into the logs of every epoch: of those with
-    an evaluation, the figures; of the others, NaN, which is no improvement to
-    `EarlyStopping` and the like, so that patience counts epochs. Put the callback
-    before those that read the logs. Keras takes a figure for one to be raised if its
-    name ends in `accuracy`, and else for one to be lowered: say `mode="max"` for
-    `probe_macro_f1`.
+    `probe_accuracy` and `probe_macro_f1` go into the logs of every epoch. Put the
+    callback before those that read them, such as `EarlyStopping`. In epochs without an
+    evaluation both are NaN, which is no improvement, so patience counts epochs. Keras
+    maximizes a metric whose name ends in `accuracy` and minimizes others: for
+    `probe_macro_f1` set `mode="max"`.
 
-    Training is not disturbed: weights, optimizer, random state and metrics are the same
-    with the callback and without.
+    The callback does not change the training: weights, optimizer, random state and
+    metrics stay the same.
 
-    Example:
+    Args:
+        train: Histories and classes to fit the probe to. Users with a negative class
+            are left out.
+        validation: Those to choose the penalty by and to report on.
+        length: The number of items of a history to read.
+        name: The prefix of the metrics.
+        penalties: The inverse strengths C of the L2 penalty to choose from. Each costs
+            a fit.
+        every: Evaluate after every so many epochs, and after the last one.
+        encoder: The encoder to evaluate: from item ids `[batch, length]` to embeddings
+            `[batch, dim]`. Default: the `query_tower` of the model.
+        batch_size: The number of histories to embed at a time.
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If a number is out of its range, labels are not one class per user,
+            or no user has one.
+
+    Examples:
         >>> log = tfrsb.data.generate_synthetic_log(num_users=100, num_items=200)
         >>> sequences, vocabulary = tfrsb.data.build_sequences(log)
         >>> categories = tfrsb.data.ItemCategories.from_log(log, vocabulary)
@@ -54,37 +73,30 @@ class OnlineProbe(OnlineEvaluation):
         length: int,
         name: str = "probe",
         penalties: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
-        **kwargs: Any,
+        every: int = 1,
+        encoder: tf.keras.layers.Layer | None = None,
+        batch_size: int = 512,
     ) -> None:
-        """Initializes the callback.
+        super().__init__(
+            train,
+            validation,
+            length=length,
+            name=name,
+            every=every,
+            encoder=encoder,
+            batch_size=batch_size,
+        )
+        if not isinstance(penalties, Sequence):
+            raise TypeError(f"penalties must be a list, but it is {penalties!r}.")
+        if not penalties:
+            raise ValueError("penalties must have at least one number, but is empty.")
+        self.penalties = tuple(
+            _checks.number("penalties", penalty, above=0) for penalty in penalties
+        )
 
-        Args:
-            train: Histories and classes to fit the probe to. Users with a negative
-                class are left out.
-            validation: Those to choose the penalty by and to report on.
-            length: How many items of a history to read, at least 1.
-            name: What the names of the figures begin with.
-            penalties: The inverse strengths C of the L2 penalty to choose from, at
-                least one; each of them costs a fit.
-            **kwargs: `every`, after how many epochs to evaluate (default: 1), and in
-                any case after the last; `encoder`, what to evaluate (default: the
-                `encoder` or `query_tower` of the model); `batch_size`, how many
-                histories to embed at a time (default: 512).
-
-        Raises:
-            ValueError: If a number is out of its range, labels are not one class per
-                user, or nobody in a part has one.
-        """
-        super().__init__(train, validation, length=length, name=name, **kwargs)
-        if not penalties or min(penalties) <= 0:
-            raise ValueError(
-                f"penalties must be positive, and at least one, but are {penalties}."
-            )
-        self.penalties = tuple(penalties)
-
-    def figures(
+    def evaluate(
         self, train: LabeledEmbeddings, validation: LabeledEmbeddings
     ) -> dict[str, float]:
-        """Returns accuracy and macro-F1 of the best probe on the validation users."""
+        """Returns `accuracy` and `macro_f1` of the best probe."""
         best = linear_probe(train, validation, validation, penalties=self.penalties)
         return {"accuracy": best.accuracy, "macro_f1": best.macro_f1}

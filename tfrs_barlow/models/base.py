@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,8 +74,11 @@ class TwoTowers(Model):
         name: str | None,
     ) -> None:
         super().__init__(name=name)
-        self.query_tower = checked_layer("query_tower", query_tower)
-        self.candidate_tower = checked_layer("candidate_tower", candidate_tower)
+        layer = tf.keras.layers.Layer
+        self.query_tower = _checks.instance("query_tower", query_tower, layer)
+        self.candidate_tower = _checks.instance(
+            "candidate_tower", candidate_tower, layer
+        )
         self.history_column = _checks.text("history_column", history_column)
         self.label_column = _checks.text("label_column", label_column)
 
@@ -94,20 +95,6 @@ class TwoTowers(Model):
     def candidate_embeddings(self, vocabulary_size: int) -> tf.Tensor:
         """Returns the embeddings of all item ids, `[vocabulary_size, dim]`."""
         return self.candidate_tower(tf.range(vocabulary_size))
-
-
-def checked_layer(name: str, layer: Any) -> tf.keras.layers.Layer:
-    """Returns an argument that must be a layer."""
-    if not isinstance(layer, tf.keras.layers.Layer):
-        raise TypeError(f"{name} must be a Keras layer, but it is {layer!r}.")
-    return layer
-
-
-def checked_path(name: str, path: Any) -> pathlib.Path:
-    """Returns an argument that must be a path."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"{name} must be a path, but it is {path!r}.")
-    return pathlib.Path(path)
 
 
 def column(features: Any, name: str) -> Any:

@@ -76,14 +76,8 @@ class JointModel(Model):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        for argument, model, kind in (
-            ("dual_encoder", dual_encoder, DualEncoder),
-            ("barlow_twins", barlow_twins, BarlowTwinsPretraining),
-        ):
-            if not isinstance(model, kind):
-                raise TypeError(
-                    f"{argument} must be a {kind.__name__}, but it is {model!r}."
-                )
+        _checks.instance("dual_encoder", dual_encoder, DualEncoder)
+        _checks.instance("barlow_twins", barlow_twins, BarlowTwinsPretraining)
         if not callable(barlow_weight):
             barlow_weight = _checks.number("barlow_weight", barlow_weight, at_least=0)
         self.barlow_share = _checks.number(

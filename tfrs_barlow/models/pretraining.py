@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_barlow import _checks
 from tfrs_barlow.layers import Projector, TwoViews, preset_views
-from tfrs_barlow.models.base import Model, checked_layer, column
+from tfrs_barlow.models.base import Model, column
 from tfrs_barlow.tasks import BarlowTwinsTask
 
 
@@ -66,12 +66,13 @@ class BarlowTwinsPretraining(Model):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self.query_tower = checked_layer("query_tower", query_tower)
-        self.views = checked_layer("views", views or preset_views("barlow_twins"))
-        self.projector = checked_layer("projector", projector or Projector())
-        self.task = checked_layer(
-            "task", task or BarlowTwinsTask(0.05, name="barlow_twins")
-        )
+        layer = tf.keras.layers.Layer
+        self.query_tower = _checks.instance("query_tower", query_tower, layer)
+        views = views or preset_views("barlow_twins")
+        self.views = _checks.instance("views", views, layer)
+        self.projector = _checks.instance("projector", projector or Projector(), layer)
+        task = task or BarlowTwinsTask(0.05, name="barlow_twins")
+        self.task = _checks.instance("task", task, layer)
         self.history_column = _checks.text("history_column", history_column)
         if partner_column is not None:
             _checks.text("partner_column", partner_column)

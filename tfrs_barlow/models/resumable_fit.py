@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from tfrs_barlow import _checks
 from tfrs_barlow.models.backup import Backup
-from tfrs_barlow.models.base import checked_layer, checked_path
 from tfrs_barlow.models.stop_request import StopRequest, raise_for_signal
 
 
@@ -96,8 +95,9 @@ def fit_resumable(
         backup_steps = _checks.integer("backup_steps", backup_steps, at_least=1)
     if backup_seconds is not None:
         backup_seconds = _checks.number("backup_seconds", backup_seconds, at_least=0)
-    backup_dir = checked_path("backup_dir", backup_dir)
-    if getattr(checked_layer("model", model), "optimizer", None) is None:
+    backup_dir = _checks.path("backup_dir", backup_dir)
+    _checks.instance("model", model, tf.keras.Model)
+    if getattr(model, "optimizer", None) is None:
         raise ValueError("model must be compiled, but it has no optimizer.")
     _build(model, make_batches)
     with StopRequest() as stop:

@@ -13,7 +13,6 @@ import h5py
 import tensorflow as tf
 
 from tfrs_barlow import _checks
-from tfrs_barlow.models.base import checked_layer, checked_path
 
 _KERAS_FILES = (".keras", ".weights.h5")
 
@@ -60,7 +59,7 @@ def warm_start(
         >>> bool(np.all(encoder(histories) == embeddings))
         True
     """
-    checked_layer("encoder", encoder)
+    _checks.instance("encoder", encoder, tf.keras.layers.Layer)
     _checks.text("attribute", attribute)
     path = _find(source)
     if not encoder.weights:
@@ -90,7 +89,7 @@ def warm_start(
 
 def _find(source: str | pathlib.Path) -> pathlib.Path:
     """Returns the path of a file, or the prefix of a TensorFlow checkpoint."""
-    source = checked_path("source", source)
+    source = _checks.path("source", source)
     # Backups are in a folder of the worker that writes them.
     for folder in (source, source / "chief"):
         if latest := tf.train.latest_checkpoint(str(folder)):
