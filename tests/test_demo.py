@@ -20,7 +20,7 @@ TINY = ["--steps=60", "--batch_size=16", "--length=20"]
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A small log in the files of MovieLens-1M."""
     log = tfrsb.data.generate_synthetic_log(
         num_users=120, num_items=100, mean_length=15
@@ -47,7 +47,9 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-def test_ends_with_a_table_a_picture_and_a_saved_model(data_dir, tmp_path, capsys):
+def test_ends_with_a_table_a_picture_and_a_saved_model(
+    data_dir: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     demo.main([f"--data_dir={data_dir}", f"--output_dir={tmp_path}", *TINY])
     printed = capsys.readouterr().out
     assert re.search(r"User \d+, recommended:\n  \w+ \d+\n", printed)
@@ -64,8 +66,8 @@ def test_ends_with_a_table_a_picture_and_a_saved_model(data_dir, tmp_path, capsy
 
 
 def test_a_log_is_named_after_its_data_set_or_its_folder(
-    data_dir, tmp_path, monkeypatch
-):
+    data_dir: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = shutil.copytree(data_dir, tmp_path / "my-ratings")
     monkeypatch.chdir(copy)
     assert demo.load(None, pathlib.Path())[0] == "my-ratings"
@@ -74,7 +76,9 @@ def test_a_log_is_named_after_its_data_set_or_its_folder(
     assert demo.load(None, None)[0] == "synthetic"
 
 
-def test_later_releases_of_movielens_are_recognized_by_their_files(tmp_path):
+def test_later_releases_of_movielens_are_recognized_by_their_files(
+    tmp_path: pathlib.Path,
+) -> None:
     (tmp_path / "movies.csv").write_text("movieId,title,genres\n7,Alien,Horror\n")
     (tmp_path / "ratings.csv").write_text(
         "userId,movieId,rating,timestamp\n1,7,4.5,964982703\n"
@@ -84,7 +88,9 @@ def test_later_releases_of_movielens_are_recognized_by_their_files(tmp_path):
     assert log.interactions["item_id"].tolist() == [7]
 
 
-def test_a_run_with_other_settings_needs_another_folder(data_dir, tmp_path, capsys):
+def test_a_run_with_other_settings_needs_another_folder(
+    data_dir: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     tfrsb.study.require_same_settings(folder, {"seed": 1})
     with pytest.raises(SystemExit):
@@ -92,7 +98,7 @@ def test_a_run_with_other_settings_needs_another_folder(data_dir, tmp_path, caps
     assert "seed was 1 and is now 0" in capsys.readouterr().err
 
 
-def start(data_dir, output_dir):
+def start(data_dir: pathlib.Path, output_dir: pathlib.Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable,
@@ -110,7 +116,9 @@ def start(data_dir, output_dir):
 
 
 @pytest.mark.slow
-def test_ctrl_c_and_a_second_start_resume(data_dir, tmp_path):
+def test_ctrl_c_and_a_second_start_resume(
+    data_dir: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     first = start(data_dir, tmp_path)
     backup = tmp_path / "pretraining" / "chief" / "checkpoint"
     deadline = time.monotonic() + 120
@@ -131,7 +139,7 @@ def test_ctrl_c_and_a_second_start_resume(data_dir, tmp_path):
     assert "Epoch 1/2" not in printed
 
 
-def error_of(arguments, capsys):
+def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as error:
         demo.main(arguments)
     assert error.value.code != 0
@@ -148,11 +156,15 @@ def error_of(arguments, capsys):
         (["--dataset=ml-1m", "--data_dir=nowhere"], r"nowhere/ratings\.dat"),
     ],
 )
-def test_bad_flags_are_named(arguments, message, capsys):
+def test_bad_flags_are_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert re.search(message, error_of(arguments, capsys))
 
 
-def test_a_malformed_line_is_named(data_dir, tmp_path, capsys):
+def test_a_malformed_line_is_named(
+    data_dir: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ratings = (data_dir / "ratings.dat").read_text()
     (tmp_path / "ratings.dat").write_text(ratings + "17::23::4\n")
     (tmp_path / "movies.dat").write_bytes((data_dir / "movies.dat").read_bytes())

@@ -1,4 +1,4 @@
-"""The notebooks are those of their sources, hold outputs, and run."""
+"""Notebooks match their sources, have outputs, and run."""
 
 import pathlib
 import re
@@ -11,7 +11,7 @@ nbformat = pytest.importorskip("nbformat")
 FOLDER = pathlib.Path(__file__).parents[1] / "notebooks"
 SOURCES = sorted((FOLDER / "src").glob("*.py"))
 
-# What makes each of them short: it replaces the cell of parameters, as papermill does.
+# Parameters that make each notebook short: appended to its cell of parameters.
 SHORT = {
     "add_to_existing_tfrs_model": "NUM_USERS, EPOCHS, PRETRAINING_STEPS = 200, 1, 2",
     "bring_your_own_log": "NUM_USERS, STEPS = 200, 40",
@@ -25,27 +25,27 @@ SHORT = {
 TEXTS = ("text/plain", "text/html")
 
 
-def the_notebook(source):
+def the_notebook(source: pathlib.Path) -> nbformat.NotebookNode:
     return nbformat.read(FOLDER / f"{source.stem}.ipynb", as_version=4)
 
 
-def cells(notebook):
+def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
-def test_every_notebook_has_a_source_and_a_short_form():
+def test_every_notebook_has_a_source_and_a_short_form() -> None:
     names = {source.stem for source in SOURCES}
     assert names == {path.stem for path in FOLDER.glob("*.ipynb")} == set(SHORT)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_it_is_in_step_with_its_source(source):
+def test_it_is_in_step_with_its_source(source: pathlib.Path) -> None:
     """`make notebooks` was run after the last change."""
     assert cells(the_notebook(source)) == cells(jupytext.read(source))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_it_was_run_from_top_to_bottom_and_shows_figures(source):
+def test_it_was_run_from_top_to_bottom_and_shows_plots(source: pathlib.Path) -> None:
     code = [cell for cell in the_notebook(source).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
@@ -60,7 +60,7 @@ def test_it_was_run_from_top_to_bottom_and_shows_figures(source):
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_it_sets_keras_2_before_anything_is_imported(source):
+def test_it_sets_keras_2_before_anything_is_imported(source: pathlib.Path) -> None:
     first = next(c for c in jupytext.read(source).cells if c.cell_type == "code")
     assert 'os.environ["TF_USE_LEGACY_KERAS"] = "1"' in first.source
     assert "import tensorflow" not in first.source
@@ -68,7 +68,7 @@ def test_it_sets_keras_2_before_anything_is_imported(source):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_it_runs(source, tmp_path):
+def test_it_runs(source: pathlib.Path, tmp_path: pathlib.Path) -> None:
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     notebook = jupytext.read(source)

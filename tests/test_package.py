@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -26,7 +27,7 @@ PACKAGES = [
 ]
 
 
-def python(code, **environment):
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -37,14 +38,10 @@ def python(code, **environment):
     )
 
 
-def test_imports_in_keras_2_mode():
-    assert python("import tfrs_barlow", TF_USE_LEGACY_KERAS="1").returncode == 0
-
-
 SLOW_TO_IMPORT = ["sklearn", "scipy.stats", "matplotlib", "duckdb", "pooch"]
 
 
-def test_the_import_loads_nothing_slow_beyond_tensorflow_and_tfrs():
+def test_the_import_loads_nothing_slow_beyond_tensorflow_and_tfrs() -> None:
     code = f"""
 import sys, tensorflow, tensorflow_recommenders
 before = set(sys.modules)
@@ -58,12 +55,12 @@ print(sorted(set({SLOW_TO_IMPORT}) & (set(sys.modules) - before)))
     "code",
     [
         "import tfrs_barlow",
-        # Too late: TensorFlow has chosen by then, and would say nothing.
+        # Too late: TensorFlow has already chosen its Keras.
         "import tensorflow as tf; tf.keras.Model; import os;"
         "os.environ['TF_USE_LEGACY_KERAS'] = '1'; import tfrs_barlow",
     ],
 )
-def test_keras_3_is_refused_with_what_to_do(code):
+def test_keras_3_is_refused_with_what_to_do(code: str) -> None:
     result = python(code)
     assert result.returncode == 1
     error = result.stderr.strip().splitlines()[-1]
@@ -71,8 +68,8 @@ def test_keras_3_is_refused_with_what_to_do(code):
     assert "TF_USE_LEGACY_KERAS=1" in error
 
 
-def imported_packages(package):
-    """The packages that the modules of a package import."""
+def imported_packages(package: str) -> Iterator[str]:
+    """Yields the packages that the modules of a package import."""
     for file in (FOLDER / package).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
@@ -82,24 +79,24 @@ def imported_packages(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_import_runs_back_up(package):
+def test_no_import_runs_back_up(package: str) -> None:
     later = set(PACKAGES[PACKAGES.index(package) + 1 :])
     assert not later & set(imported_packages(package))
 
 
-def test_every_package_is_in_the_order():
+def test_every_package_is_in_the_order() -> None:
     folders = {file.parent.name for file in FOLDER.glob("*/__init__.py")}
     assert folders == set(PACKAGES)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_has_the_name_of_a_public_function(package):
+def test_no_module_has_the_name_of_a_public_function(package: str) -> None:
     """Else `tfrsb.package.name` would be the one or the other, by what is imported."""
     modules = {file.stem for file in (FOLDER / package).rglob("*.py")}
     assert not modules & set(getattr(tfrs_barlow, package).__all__)
 
 
-def test_public_names():
+def test_public_names() -> None:
     """The whole public interface: a change of it is a change of this test."""
     public = {
         package: sorted(getattr(tfrs_barlow, package).__all__) for package in PACKAGES

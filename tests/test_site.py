@@ -18,7 +18,7 @@ FETCHED = re.compile(r'<(?:img|script|iframe|link)\b[^>]*(?:src|href)="(?:https?
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     for package in ("mkdocs", "material", "mkdocstrings", "latex2mathml"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed: it is in the extra 'docs'.")
@@ -35,8 +35,8 @@ def site(tmp_path_factory):
     return folder
 
 
-def documented_names(site):
-    """The names in the inventory by which other sites link to this one."""
+def documented_names(site: pathlib.Path) -> set[str]:
+    """Returns the names in the inventory that other sites use to link to this one."""
     inventory = (site / "objects.inv").read_bytes()
     # Four lines of header, then compressed lines that begin with a name.
     entries = zlib.decompress(inventory.split(b"\n", 4)[4]).decode()
@@ -44,12 +44,12 @@ def documented_names(site):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_package_has_a_page(package):
+def test_every_package_has_a_page(package: str) -> None:
     page = (ROOT / "docs" / "reference" / f"{package}.md").read_text()
     assert f"\n::: tfrs_barlow.{package}\n" in page
 
 
-def test_every_public_name_is_in_the_reference(site):
+def test_every_public_name_is_in_the_reference(site: pathlib.Path) -> None:
     public = {
         f"tfrs_barlow.{package}.{name}"
         for package in PACKAGES
@@ -58,14 +58,14 @@ def test_every_public_name_is_in_the_reference(site):
     assert public <= documented_names(site)
 
 
-def test_no_page_asks_another_host_for_anything(site):
+def test_no_page_loads_anything_from_another_host(site: pathlib.Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 20
     for page in pages:
         assert not FETCHED.search(page.read_text()), page
 
 
-def test_names_and_files_outside_the_docs_are_linked(site):
+def test_names_and_files_outside_the_docs_are_linked(site: pathlib.Path) -> None:
     page = (site / "loss" / "index.html").read_text()
     assert 'href="../reference/losses/#tfrs_barlow.losses.barlow_twins_loss"' in page
     assert 'href="../benchmarks/results/loss/"' in page
