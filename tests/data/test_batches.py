@@ -39,7 +39,7 @@ def test_a_history_is_what_came_right_before_its_label() -> None:
 
 
 def test_an_epoch_visits_every_user_of_two_events_once() -> None:
-    # Four users and batches of three: a batch runs on into the next epoch.
+    # Four users and batches of three: a batch continues into the next epoch.
     batches = take(training_batches(SEQUENCES, batch_size=3, length=3), 40)
     users = np.concatenate([(batch["label"] - 3) // 10 for batch in batches]).reshape(
         -1, 4
@@ -72,7 +72,7 @@ def test_depends_on_the_seed_alone() -> None:
     )
 
 
-def test_goes_on_at_the_step_that_a_variable_holds() -> None:
+def test_resumes_at_the_step_that_a_variable_holds() -> None:
     step = tf.Variable(0, dtype=tf.int64)
     batches = training_batches(SEQUENCES, batch_size=4, length=3, first_step=step)
     whole_run = take(batches, 6)
@@ -127,7 +127,7 @@ def test_bucketed_batches_are_of_like_length() -> None:
 
 
 @pytest.mark.parametrize("layout", ["bucketed", "ragged"])
-def test_any_layout_goes_on_at_any_step(layout: str) -> None:
+def test_any_layout_resumes_at_any_step(layout: str) -> None:
     arguments = {"batch_size": 4, "length": 3, "layout": layout, "seed": 1}
     whole_run = list(training_batches(SEQUENCES, **arguments).take(40))
     for first in (5, 16, 31):

@@ -171,7 +171,7 @@ class TestEmbeddings:
         )
 
     @pytest.mark.parametrize("similarity", ["cosine", "dot"])
-    def test_an_item_without_embedding_has_no_neighbors_and_is_nobodys(
+    def test_an_item_without_embedding_has_no_neighbors_and_is_not_one(
         self, similarity: str
     ) -> None:
         embeddings = table([1.0, 0.0], [0.0, 0.0], [-1.0, 0.1])

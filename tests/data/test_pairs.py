@@ -390,14 +390,14 @@ class TestBatches:
                 assert newer.max() % 10 == 0
 
     def test_an_epoch_visits_every_pair_once(self) -> None:
-        # Five pairs and batches of three: a batch runs on into the next epoch.
+        # Five pairs and batches of three: a batch continues into the next epoch.
         batches = take(pair_batches(self.draw, batch_size=3, length=4), 50)
         users = np.concatenate([batch["history"][:, 0] // 10 for batch in batches])
         users = users.reshape(-1, 5)
         assert (np.sort(users, axis=1) == range(5)).all()
         assert len(np.unique(users, axis=0)) > 20, "Every epoch has its own order."
 
-    def test_every_epoch_has_pairs_of_its_own(self) -> None:
+    def test_every_epoch_has_new_pairs(self) -> None:
         batches = take(pair_batches(self.draw, batch_size=5, length=8), 20)
         older = [np.sort((batch["history"] > 0).sum(axis=1)) for batch in batches]
         assert len(np.unique(older, axis=0)) > 10
@@ -437,7 +437,7 @@ class TestBatches:
             for batch, another in zip(first, other, strict=True)
         )
 
-    def test_goes_on_at_the_step_that_a_variable_holds(self) -> None:
+    def test_resumes_at_the_step_that_a_variable_holds(self) -> None:
         step = tf.Variable(0, dtype=tf.int64)
         batches = pair_batches(self.draw, batch_size=4, length=8, first_step=step)
         whole_run = take(batches, 6)

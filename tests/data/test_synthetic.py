@@ -92,7 +92,7 @@ def test_popularity_has_a_long_tail(sequences: UserSequences) -> None:
     assert counts[500:1_000].sum() < 0.35 * counts.sum()
 
 
-def test_items_have_one_or_two_categories_and_a_title_of_their_own(
+def test_items_have_one_or_two_categories_and_a_unique_title(
     log: InteractionLog,
 ) -> None:
     assert log.items["title"].is_unique

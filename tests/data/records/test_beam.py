@@ -323,7 +323,7 @@ class TestFolders:
         by_one_machine(tmp_path / "log.csv", tmp_path / "a")
         assert_equal_folders(folder, tmp_path / "a")
 
-    def test_one_machine_can_go_on_where_a_pipeline_was_interrupted(
+    def test_one_machine_can_write_where_a_pipeline_was_interrupted(
         self, tmp_path: pathlib.Path
     ) -> None:
         name = f"sequences-00000-of-00009.tfrecord.{'0a' * 16}.partial"

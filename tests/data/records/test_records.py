@@ -209,7 +209,7 @@ class TestTrainingBatches:
             # No user is bound to a place, though the files have an order.
             assert all(len(set(place)) == 6 for place in epochs.T)
 
-    def test_goes_on_at_the_step_that_a_variable_holds(
+    def test_resumes_at_the_step_that_a_variable_holds(
         self, layout: str, folder: pathlib.Path, in_small_pieces: None
     ) -> None:
         step = tf.Variable(0, dtype=tf.int64)
