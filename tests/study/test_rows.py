@@ -19,12 +19,14 @@ def test_rows_come_back_in_order(tmp_path: pathlib.Path) -> None:
     assert list(RowFile(rows.file)) == [{"seed": 0, "units": [8, 8]}, {"seed": 1}]
 
 
-def test_a_row_is_known_by_some_of_its_values(tmp_path: pathlib.Path) -> None:
+def test_rows_are_selected_by_some_of_their_values(tmp_path: pathlib.Path) -> None:
     rows = RowFile(tmp_path / "rows.jsonl")
     rows.append({"seed": 0, "units": (8, 8), "accuracy": 0.5})
-    assert rows.has({"seed": 0, "units": (8, 8)})
-    assert not rows.has({"seed": 0, "units": (8, 9)})
-    assert not rows.has({"seed": 0, "task": "next_item"})
+    rows.append({"seed": 1, "units": (8, 8), "accuracy": 0.6})
+    assert [row["seed"] for row in rows.select({"units": (8, 8)})] == [0, 1]
+    assert [row["seed"] for row in rows.select({"seed": 1, "units": (8, 8)})] == [1]
+    assert list(rows.select({"units": (8, 9)})) == []
+    assert list(rows.select({"seed": 0, "task": "next_item"})) == []
 
 
 @pytest.mark.parametrize("kept", range(1, 18))

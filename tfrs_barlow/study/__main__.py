@@ -52,26 +52,19 @@ CONFIGS = {
 }
 
 COMPARISONS: tuple[tuple[Method, Method, str], ...] = (
-    (
-        "barlow_twins",
-        "dual_encoder_few",
-        "Barlow Twins over a dual encoder trained on the known labels alone",
-    ),
-    ("barlow_twins", "random", "Barlow Twins over no pretraining"),
-    (
-        "barlow_twins",
-        "dual_encoder",
-        "Barlow Twins over a dual encoder trained on all training users",
-    ),
-    (
-        "joint",
-        "dual_encoder",
-        "Joint training over a dual encoder trained on all training users",
-    ),
+    ("barlow_twins", "dual_encoder_few", "a dual encoder trained on the known labels"),
+    ("barlow_twins", "random", "no pretraining"),
+    ("barlow_twins", "dual_encoder", "a dual encoder trained on all training users"),
+    ("joint", "dual_encoder", "a dual encoder trained on all training users"),
 )
-"""The methods and baselines of the tables of gains, with their titles."""
+"""The methods and baselines of the tables of gains, and the baselines in words."""
 
 MOVIELENS = get_args(MovieLensDataset)
+
+LAYOUTS: dict[str, MovieLensDataset] = {
+    "ratings.dat": "ml-1m",
+    "ratings.csv": "ml-latest-small",  # All later releases share this format.
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except (ImportError, OSError, TypeError, ValueError) as error:
         parser.exit(1, f"error: {error}\n")
+    if rows.empty:
+        parser.exit(1, "error: No cell of the grid has users with labels.\n")
     report(rows, output_dir)
 
 
@@ -137,15 +132,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(flags: argparse.Namespace) -> StudyConfig:
-    given: dict[str, Any] = {
-        field.name: getattr(flags, field.name)
-        for field in dataclasses.fields(StudyConfig)
-        if getattr(flags, field.name) is not None
-    }
-    given = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in given.items()
-    }
+    names = [field.name for field in dataclasses.fields(StudyConfig)]
+    given = {name: getattr(flags, name) for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(CONFIGS[flags.config], **given)
 
 
@@ -156,10 +145,8 @@ def load(flags: argparse.Namespace) -> tuple[str, InteractionLog]:
         return data, tfrsb.data.generate_synthetic_log()
     if data in MOVIELENS:
         return data, tfrsb.data.load_movielens(data, data_dir)
-    path = pathlib.Path(data)
-    if data == "yelp" and data_dir is not None:
-        path = data_dir
-    elif data == "yelp" and not path.exists():
+    path = data_dir if data == "yelp" and data_dir else pathlib.Path(data)
+    if data == "yelp" and not path.exists():
         raise ValueError("--data=yelp needs --data_dir: Yelp asks for a license.")
     if not path.exists():
         raise ValueError(
@@ -181,18 +168,18 @@ def load(flags: argparse.Namespace) -> tuple[str, InteractionLog]:
         if missing:
             raise ValueError(f"--data={data} needs {', '.join(missing)}.")
         return name, tfrsb.data.read_interactions(path, **columns)
+    if path.name in LAYOUTS:
+        path = path.parent
+        name = path.resolve().name
     return name, _load_public(path)
 
 
 def _load_public(path: pathlib.Path) -> InteractionLog:
     """Recognizes a public data set by its files."""
-    folder = path if path.is_dir() else path.parent
-    files = {file.name for file in (path.iterdir() if path.is_dir() else [path])}
-    if "ratings.dat" in files:
-        return tfrsb.data.load_movielens("ml-1m", folder)
-    if "ratings.csv" in files:  # All later releases share this format.
-        return tfrsb.data.load_movielens("ml-latest-small", folder)
-    if path.is_dir() and any(file.startswith("yelp_academic") for file in files):
+    for file, dataset in LAYOUTS.items():
+        if (path / file).exists():
+            return tfrsb.data.load_movielens(dataset, path)
+    if path.is_dir() and any(path.glob("yelp_academic_dataset_*")):
         return tfrsb.data.read_yelp(path)
     if path.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
         return tfrsb.data.read_yelp(path)
@@ -210,10 +197,11 @@ def _load_public(path: pathlib.Path) -> InteractionLog:
 def tables(rows: pd.DataFrame, opening: str) -> str:
     """Returns all tables as Markdown, after an opening line."""
     parts = [opening, tfrsb.study.summary_markdown(rows)]
-    for method, baseline, title in COMPARISONS:
+    titles = {"barlow_twins": "Barlow Twins", "joint": "Joint training"}
+    for method, baseline, words in COMPARISONS:
         table = tfrsb.study.gains(rows, method=method, baseline=baseline)
         if len(table):
-            parts.append(f"\n## {title}\n")
+            parts.append(f"\n## {titles[method]} compared with {words}\n")
             parts.append(tfrsb.study.gains_markdown(table))
     return "\n".join(parts)
 

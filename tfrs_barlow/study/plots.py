@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tfrs_barlow.study.config import METHODS
+from tfrs_barlow.study.config import METHODS, PROTOCOLS
 from tfrs_barlow.study.report import MAIN_METRIC, gains, per_cent, summary
 
 if TYPE_CHECKING:
@@ -38,11 +38,10 @@ def write_plots(
 
     Examples:
         >>> import tempfile
-        >>> row = {"dataset": "d", "seed": 0, "protocol": "frozen", "method": "random"}
-        >>> row |= {"label_fraction": 0.1, "task": "next_category"}
-        >>> rows = pd.DataFrame(
-        ...     [{**row, "batch_size": n, "test_accuracy": 0.3} for n in (32, 64)]
-        ... )
+        >>> place = {"dataset": "d", "label_fraction": 0.1, "protocol": "frozen"}
+        >>> place |= {"task": "next_category", "method": "random", "seed": 0}
+        >>> table = {"batch_size": [32, 64], "test_accuracy": [0.3, 0.4]}
+        >>> rows = pd.DataFrame(table).assign(**place)
         >>> [file.name for file in tfrsb.study.write_plots(rows, tempfile.mkdtemp())]
         ['metrics_by_batch_size.png']
     """
@@ -50,50 +49,46 @@ def write_plots(
     written = []
     table = gains(rows, method="barlow_twins", baseline="dual_encoder")
     if len(table) and table["label_fraction"].nunique() > 1:
-        written.append(_gains(table, directory / "gain_by_label_fraction.png"))
-    if rows.loc[rows["protocol"] == "frozen", "batch_size"].nunique() > 1:
-        written.append(_batch_sizes(rows, directory / "metrics_by_batch_size.png"))
+        in_per_cent = table.assign(
+            mean=100 * table["gain"], standard_error=100 * table["standard_error"]
+        )
+        axes = _lines(in_per_cent, "label_fraction", by="protocol", write=per_cent)
+        for panel in axes.values():
+            panel.axhline(0, color="grey", linewidth=1)
+            panel.set_ylabel("gain, %")
+        written.append(_finish(axes, directory / "gain_by_label_fraction.png"))
+    frozen = rows[rows["protocol"] == "frozen"]
+    if frozen["batch_size"].nunique() > 1:
+        axes = _lines(summary(frozen), "batch_size", by="method", write=str)
+        for task, panel in axes.items():
+            panel.set_ylabel(f"{_words(MAIN_METRIC[task])}, test users")
+        written.append(_finish(axes, directory / "metrics_by_batch_size.png"))
     if "curve" in rows and (rows["protocol"] == "fine_tuned").any():
         written.append(_curves(rows, directory / "learning_curves.png"))
     return written
 
 
-def _gains(table: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
+def _lines(
+    table: pd.DataFrame, x: str, *, by: str, write: Callable[[Any], str]
+) -> dict[str, Axes]:
+    """Draws `mean` and `standard_error` against a column, one line for each `by`."""
     axes = _panels(table["task"].unique())
+    ticks = sorted(table[x].unique())
     for task, panel in axes.items():
-        for protocol, part in table[table["task"] == task].groupby("protocol"):
-            part = part.sort_values("label_fraction")
+        for name, part in table[table["task"] == task].groupby(by):
+            part = part.sort_values(x)
             panel.errorbar(
-                part["label_fraction"],
-                100 * part["gain"],
-                yerr=100 * part["standard_error"].fillna(0),
-                marker="o",
-                label=_words(protocol),
-            )
-        panel.axhline(0, color="grey", linewidth=1)
-        panel.set(xscale="log", xlabel="labels", ylabel="gain, %")
-        _ticks(panel, table["label_fraction"], per_cent)
-    return _finish(axes, file)
-
-
-def _batch_sizes(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
-    table = summary(rows[rows["protocol"] == "frozen"])
-    axes = _panels(table["task"].unique())
-    for task, panel in axes.items():
-        for method, part in table[table["task"] == task].groupby("method"):
-            part = part.sort_values("batch_size")
-            panel.errorbar(
-                part["batch_size"],
+                part[x],
                 part["mean"],
                 yerr=part["standard_error"].fillna(0),
                 marker="o",
-                color=_color(method),
-                label=_words(method),
+                color=_color(name),
+                label=_words(name),
             )
-        metric = _words(MAIN_METRIC[task])
-        panel.set(xscale="log", xlabel="batch size", ylabel=f"{metric}, test users")
-        _ticks(panel, table["batch_size"], str)
-    return _finish(axes, file)
+        panel.set(xscale="log", xlabel=_words(x))
+        panel.set_xticks(ticks, labels=[write(tick) for tick in ticks])
+        panel.minorticks_off()
+    return axes
 
 
 def _curves(rows: pd.DataFrame, file: pathlib.Path) -> pathlib.Path:
@@ -136,12 +131,6 @@ def _panels(tasks: Any) -> dict[str, Axes]:
     return panels
 
 
-def _ticks(panel: Axes, values: pd.Series, write: Callable[[Any], str]) -> None:
-    ticks = sorted(values.unique())
-    panel.set_xticks(ticks, labels=[write(tick) for tick in ticks])
-    panel.minorticks_off()
-
-
 def _finish(axes: dict[str, Axes], file: pathlib.Path) -> pathlib.Path:
     # Not every line is in every panel, so one legend shows the lines of all.
     lines: dict[str, Any] = {}
@@ -157,9 +146,10 @@ def _finish(axes: dict[str, Axes], file: pathlib.Path) -> pathlib.Path:
     return file
 
 
-def _color(method: Any) -> str:
-    """Returns the color of a method, the same in every panel and plot."""
-    return f"C{METHODS.index(method)}"
+def _color(name: Any) -> str:
+    """Returns the color of a method or protocol, the same in every panel and plot."""
+    names = METHODS if name in METHODS else PROTOCOLS
+    return f"C{names.index(name)}"
 
 
 def _words(name: Any) -> str:

@@ -38,10 +38,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
     Examples:
         >>> place = {"dataset": "d", "batch_size": 256, "label_fraction": 0.1}
-        >>> place |= {"protocol": "frozen", "task": "next_category", "method": "joint"}
-        >>> rows = pd.DataFrame(
-        ...     [{**place, "seed": s, "test_accuracy": 0.3 + 0.1 * s} for s in (0, 1)]
-        ... )
+        >>> place |= {"protocol": "frozen", "task": "next_category"}
+        >>> rows = pd.DataFrame({"seed": [0, 1], "test_accuracy": [0.3, 0.4]})
+        >>> rows = rows.assign(method="joint", **place)
         >>> tfrsb.study.summary(rows)["mean"].round(2).tolist()
         [0.35]
     """
@@ -70,23 +69,11 @@ def gains(rows: pd.DataFrame, *, method: Method, baseline: Method) -> pd.DataFra
 
     Examples:
         >>> place = {"dataset": "d", "batch_size": 256, "label_fraction": 0.1}
-        >>> place |= {"protocol": "frozen", "task": "next_category"}
-        >>> rows = pd.DataFrame(
-        ...     [
-        ...         {**place, "method": method, "seed": seed, "test_accuracy": accuracy}
-        ...         for method, seed, accuracy in [
-        ...             ("dual_encoder", 0, 0.40),
-        ...             ("barlow_twins", 0, 0.48),
-        ...             ("dual_encoder", 1, 0.40),
-        ...             ("barlow_twins", 1, 0.52),
-        ...         ]
-        ...     ]
-        ... )
-        >>> table = tfrsb.study.gains(
-        ...     rows, method="barlow_twins", baseline="dual_encoder"
-        ... )
-        >>> table[["gain", "standard_error"]].round(3).to_dict("records")
-        [{'gain': 0.25, 'standard_error': 0.05}]
+        >>> place |= {"protocol": "frozen", "task": "next_category", "seed": 0}
+        >>> table = {"method": ["random", "joint"], "test_accuracy": [0.4, 0.5]}
+        >>> rows = pd.DataFrame(table).assign(**place)
+        >>> tfrsb.study.gains(rows, method="joint", baseline="random")["gain"].tolist()
+        [0.25]
     """
     _checks.one_of("method", method, METHODS)
     _checks.one_of("baseline", baseline, METHODS)
@@ -121,16 +108,10 @@ def best_by_validation(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
 
     Examples:
         >>> place = {"dataset": "d", "batch_size": 256, "label_fraction": 0.1}
-        >>> place |= {"protocol": "frozen", "task": "next_category", "method": "random"}
-        >>> rows = pd.DataFrame(
-        ...     [
-        ...         {**place, "seed": 0, "learning_rate": rate, **metrics}
-        ...         for rate, metrics in {
-        ...             0.001: {"validation_accuracy": 0.3, "test_accuracy": 0.5},
-        ...             0.003: {"validation_accuracy": 0.4, "test_accuracy": 0.4},
-        ...         }.items()
-        ...     ]
-        ... )
+        >>> place |= {"protocol": "frozen", "task": "next_category", "seed": 0}
+        >>> table = {"learning_rate": [0.001, 0.003], "test_accuracy": [0.5, 0.4]}
+        >>> rows = pd.DataFrame(table).assign(validation_accuracy=[0.3, 0.4])
+        >>> rows = rows.assign(method="joint", **place)
         >>> best = tfrsb.study.best_by_validation(rows, "learning_rate")
         >>> best["test_accuracy"].tolist()
         [0.4]

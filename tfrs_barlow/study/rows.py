@@ -48,10 +48,6 @@ class RowFile:
         wanted = json.loads(json.dumps(dict(values)))
         return (row for row in self if wanted.items() <= row.items())
 
-    def has(self, values: Mapping[str, Any]) -> bool:
-        """Returns whether some row has all these values."""
-        return any(True for _ in self.select(values))
-
     def append(self, row: Mapping[str, Any]) -> None:
         """Adds a row, and returns when it is on the disk."""
         self.file.parent.mkdir(parents=True, exist_ok=True)

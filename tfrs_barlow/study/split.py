@@ -21,25 +21,21 @@ from tfrs_barlow.data import (
     build_sequences,
     split_users,
 )
-from tfrs_barlow.evaluation.downstream_tasks import (
+from tfrs_barlow.evaluation import (
     DownstreamTask,
-    downstream_task,
-    users_with_labels,
-)
-from tfrs_barlow.evaluation.embedding import embed_users
-from tfrs_barlow.evaluation.fine_tuning import (
     FineTuningSettings,
+    LabeledEmbeddings,
+    RankingMetrics,
+    downstream_task,
+    embed_users,
+    evaluate_dual_encoder,
     fine_tune_classifier,
     fine_tune_retrieval,
-    predict_classes,
-    probe_next_item,
+    users_with_labels,
 )
-from tfrs_barlow.evaluation.probe import LabeledEmbeddings, class_metrics, fit_probe
-from tfrs_barlow.evaluation.ranking import (
-    RankingMetrics,
-    evaluate_dual_encoder,
-    next_item_metrics,
-)
+from tfrs_barlow.evaluation.fine_tuning import predict_classes, probe_next_item
+from tfrs_barlow.evaluation.probe import class_metrics, fit_probe
+from tfrs_barlow.evaluation.ranking import next_item_metrics
 from tfrs_barlow.models import DualEncoder
 from tfrs_barlow.study.config import Method, StudyConfig
 from tfrs_barlow.study.folders import alone_in
@@ -142,9 +138,7 @@ class Split:
 
     def measure(self, cell: Cell) -> Row:
         """Returns the metrics of a cell, and what they took."""
-        towers = None
-        if cell.method not in WITHOUT_ENCODER:
-            towers = self._towers(cell)
+        towers = None if cell.method in WITHOUT_ENCODER else self._towers(cell)
         start = time.monotonic()
         if towers is None:
             metrics = self._count(cell)
@@ -192,34 +186,36 @@ class Split:
         return {**_class_row(parts, predict), "curve": curve}
 
     def _judge_next_item(self, cell: Cell, towers: Towers) -> Row:
-        parts = self._parts(cell)
-        size = self.vocabulary_size
-        curve: list[float] = []
+        parts, users = self._parts(cell), self._known_users(cell)
+        size, settings = self.vocabulary_size, self._fine_tuning
         if cell.protocol == "frozen":
             model, curve = probe_next_item(
                 towers.encoder,
-                self._known_users(cell),
+                users,
                 parts.validation,
                 vocabulary_size=size,
-                settings=self._fine_tuning,
+                settings=settings,
             )
             row = _ranking_row(
                 parts, lambda task: next_item_metrics(self._embed(model, task), task)
             )
             return {**row, "curve": curve}
-        dual_encoder = self._dual_encoder(cell, towers)
+        model, curve = self._dual_encoder(cell, towers), []
         if cell.protocol == "fine_tuned":
             curve = fine_tune_retrieval(
-                dual_encoder,
-                self._known_users(cell),
+                model,
+                users,
                 parts.validation,
                 vocabulary_size=size,
-                settings=self._fine_tuning,
+                settings=settings,
             )
         row = _ranking_row(
             parts,
-            lambda task: evaluate_dual_encoder(
-                dual_encoder, task, vocabulary_size=size, length=self.config.length
+            functools.partial(
+                evaluate_dual_encoder,
+                model,
+                vocabulary_size=size,
+                length=self.config.length,
             ),
         )
         return {**row, "curve": curve}
@@ -227,9 +223,8 @@ class Split:
     def _dual_encoder(self, cell: Cell, towers: Towers) -> DualEncoder:
         """Returns a copy of the towers as a dual encoder, to be trained further."""
         trainer = self._trainer(cell.method, cell.batch_size)
-        model = trainer.new_dual_encoder(
-            trainer.copy(towers.encoder), self._known_users(cell)
-        )
+        encoder = trainer.copy(towers.encoder)
+        model = trainer.new_dual_encoder(encoder, self._known_users(cell))
         if towers.candidate_tower is not None:
             model.candidate_tower.set_weights(towers.candidate_tower.get_weights())
         model.compile(tf.keras.optimizers.Adam(self.config.fine_tuning_learning_rate))
@@ -300,38 +295,36 @@ class Split:
         )
 
 
-def _probe_row(parts: Parts, features: Callable[[DownstreamTask], npt.NDArray]) -> Row:
-    """Returns the metrics of a linear model on features of users."""
-    train, validation = (
-        LabeledEmbeddings(features(part), part.labels)
-        for part in (parts.train, parts.validation)
-    )
-    probe = fit_probe(train, validation)
-    return _class_row(parts, lambda task: probe.predict(features(task)))
+def _row(parts: Parts, metrics_of: Callable[[DownstreamTask], Row]) -> Row:
+    """Returns the metrics of the validation and the test users."""
+    return {
+        f"{part}_{name}": value
+        for part in ("validation", "test")
+        for name, value in metrics_of(getattr(parts, part)).items()
+    }
 
 
 def _class_row(parts: Parts, predict: Callable[[DownstreamTask], npt.NDArray]) -> Row:
-    row: Row = {}
-    for name in ("validation", "test"):
-        task = getattr(parts, name)
-        metrics = class_metrics(task.labels, predict(task))
-        row |= {f"{name}_{metric}": value for metric, value in metrics.items()}
-    return row
+    return _row(parts, lambda task: class_metrics(task.labels, predict(task)))
+
+
+def _probe_row(parts: Parts, features: Callable[[DownstreamTask], npt.NDArray]) -> Row:
+    """Returns the metrics of a linear model on features of users."""
+    probe = fit_probe(
+        LabeledEmbeddings(features(parts.train), parts.train.labels),
+        LabeledEmbeddings(features(parts.validation), parts.validation.labels),
+    )
+    return _class_row(parts, lambda task: probe.predict(features(task)))
 
 
 def _ranking_row(
     parts: Parts, evaluate: Callable[[DownstreamTask], RankingMetrics]
 ) -> Row:
-    row: Row = {}
-    for name in ("validation", "test"):
-        metrics = evaluate(getattr(parts, name))
-        row |= {
-            f"{name}_accuracy": metrics.hit_rate_1,
-            f"{name}_hit_rate_10": metrics.hit_rate_10,
-            f"{name}_ndcg_10": metrics.ndcg_10,
-            f"{name}_mrr": metrics.mrr,
-        }
-    return row
+    def metrics_of(task: DownstreamTask) -> Row:
+        metrics = evaluate(task)._asdict()
+        return {"accuracy": metrics.pop("hit_rate_1"), **metrics}
+
+    return _row(parts, metrics_of)
 
 
 def _version(package: str) -> str:
