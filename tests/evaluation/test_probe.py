@@ -105,6 +105,12 @@ def test_penalties_are_checked(penalties: Any, error: type[Exception]) -> None:
         linear_probe(good, good, good, penalties=penalties)
 
 
+def test_penalties_may_be_an_array() -> None:
+    good = users(30, 0)
+    metrics = linear_probe(good, good, good, penalties=np.logspace(-2, 0, 2))  # type: ignore[arg-type]
+    assert metrics.penalty in (0.01, 1.0)
+
+
 def test_labels_beyond_the_classes_are_named() -> None:
     with pytest.raises(ValueError, match="num_classes must be above all labels"):
         fit_probe(users(30, 0), users(30, 1), num_classes=2)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tfrs_barlow import _checks
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0)
 
@@ -85,8 +88,8 @@ def linear_probe(
         >>> labels = rng.integers(0, 2, size=300)
         >>> embeddings = rng.normal(size=(300, 4)) + 3 * labels[:, np.newaxis]
         >>> parts = [
-        ...     tfrsb.evaluation.LabeledEmbeddings(embeddings[part], labels[part])
-        ...     for part in (slice(100), slice(100, 200), slice(200, 300))
+        ...     tfrsb.evaluation.LabeledEmbeddings(embeddings[i::3], labels[i::3])
+        ...     for i in range(3)
         ... ]
         >>> tfrsb.evaluation.linear_probe(*parts).accuracy > 0.95
         True
@@ -136,14 +139,9 @@ def fit_probe(
     penalties: Sequence[float] = PENALTIES,
 ) -> Probe:
     """Returns the logistic regression that is the best on the validation users."""
-    from sklearn import linear_model, preprocessing
+    from sklearn import preprocessing
 
-    if isinstance(penalties, str) or not isinstance(penalties, Sequence):
-        raise TypeError(f"penalties must be a list of numbers, not {penalties!r}.")
-    for place, penalty in enumerate(penalties):
-        _checks.number(f"penalties[{place}]", penalty, above=0)
-    if not penalties:
-        raise ValueError("penalties must hold at least one number.")
+    penalties = checked_penalties(penalties)
     train, validation = _labeled("train", train), _labeled("validation", validation)
     known = np.unique(train.labels)
     num_classes = num_classes or int(known[-1]) + 1
@@ -159,20 +157,41 @@ def fit_probe(
     if len(known) == 1:
         # Nothing to fit: the only known class is the prediction.
         return Probe(scaler.mean_, scaler.scale_, kernel, bias, float("nan"))
-    inputs = scaler.transform(train.embeddings)
-    candidates = [
-        linear_model.LogisticRegression(C=penalty, max_iter=300, tol=1e-3).fit(
-            inputs, train.labels
-        )
-        for penalty in penalties
-    ]
-    inputs = scaler.transform(validation.embeddings)
-    best = max(candidates, key=lambda model: model.score(inputs, validation.labels))
+
+    def scaled(part: LabeledEmbeddings) -> LabeledEmbeddings:
+        return part._replace(embeddings=scaler.transform(part.embeddings))
+
+    best = _best_regression(scaled(train), scaled(validation), penalties)
     # For two classes there is one row: how much more likely the second one is.
     fitted = known[1:] if len(known) == 2 else known
     kernel[:, fitted] = best.coef_.T
     bias[fitted] = best.intercept_
     return Probe(scaler.mean_, scaler.scale_, kernel, bias, best.C)
+
+
+def checked_penalties(penalties: Sequence[float]) -> list[float]:
+    """Returns penalties, at least one, each above 0."""
+    if isinstance(penalties, str) or not isinstance(penalties, Iterable):
+        raise TypeError(f"penalties must be a list of numbers, not {penalties!r}.")
+    checked = [
+        _checks.number(f"penalties[{place}]", penalty, above=0)
+        for place, penalty in enumerate(penalties)
+    ]
+    if not checked:
+        raise ValueError("penalties must hold at least one number.")
+    return checked
+
+
+def _best_regression(
+    train: LabeledEmbeddings, validation: LabeledEmbeddings, penalties: list[float]
+) -> LogisticRegression:
+    from sklearn.linear_model import LogisticRegression
+
+    fits = [
+        LogisticRegression(C=penalty, max_iter=300, tol=1e-3).fit(*train)
+        for penalty in penalties
+    ]
+    return max(fits, key=lambda fit: fit.score(*validation))
 
 
 def _labeled(name: str, part: LabeledEmbeddings) -> LabeledEmbeddings:
