@@ -1,5 +1,7 @@
 """Presets: the views that the papers describe, with their rates."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,11 +15,11 @@ ITEM_IDS = tf.constant([[3, 4, 5, 0, 0, 0, 0, 0], [3, 4, 5, 6, 7, 8, 9, 10]])
 HISTORY = {"item_id": ITEM_IDS, "timestamp": ITEM_IDS * 1000}
 
 
-def rates(augmentation):
+def rates(augmentation: tf.keras.layers.Layer) -> dict[str, float]:
     """The layers by name, with their rates, in the order of their configuration."""
-    found = {}
+    found: dict[str, float] = {}
 
-    def visit(config):
+    def visit(config: Any) -> None:
         if "rate" in config.get("config", {}):
             found[config["class_name"].split(">")[-1]] = config["config"]["rate"]
         for value in config.get("config", {}).values():
@@ -56,7 +58,7 @@ def rates(augmentation):
         ),
     ],
 )
-def test_rates_of_the_papers(preset, expected):
+def test_rates_of_the_papers(preset: Any, expected: dict[str, float]) -> None:
     views = preset_views(preset, neighbors=NEIGHBORS, seed=1)
     assert isinstance(views, TwoViews)
     assert rates(views) == expected
@@ -64,13 +66,15 @@ def test_rates_of_the_papers(preset, expected):
         assert view["item_id"].shape == ITEM_IDS.shape
 
 
-def test_cl4srec_chooses_two_different_ones():
+def test_cl4srec_chooses_two_different_ones() -> None:
     config = preset_views("cl4srec").get_config()["augmentations"]["config"]
     assert config["replacement"] is False
 
 
 @pytest.mark.parametrize(("preset", "threshold"), [("coserec", 4), ("ticoserec", 12)])
-def test_short_sequences_are_neither_cropped_nor_reordered(preset, threshold):
+def test_short_sequences_are_neither_cropped_nor_reordered(
+    preset: Any, threshold: int
+) -> None:
     views = preset_views(preset, neighbors=NEIGHBORS)
     config = views.get_config()["augmentations"]["config"]
     assert config["threshold"] == threshold
@@ -87,7 +91,7 @@ def test_short_sequences_are_neither_cropped_nor_reordered(preset, threshold):
 
 
 @pytest.mark.parametrize("preset", ["coserec", "ticoserec"])
-def test_items_bring_their_columns_and_times_have_any_name(preset):
+def test_items_bring_their_columns_and_times_have_any_name(preset: Any) -> None:
     columns = {
         "item_id": ITEM_IDS,
         "time": ITEM_IDS * 1000,
@@ -105,7 +109,7 @@ def test_items_bring_their_columns_and_times_have_any_name(preset):
             )
 
 
-def test_bad_arguments_are_named():
+def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match=r"preset must be one of.*'cl4rec'"):
         preset_views("cl4rec")
     for preset in ("coserec", "ticoserec"):
