@@ -4,11 +4,11 @@
     python -m examples.tfrs_tutorials.basic_ranking --dataset=ml-latest-small
 
 The model is that of https://www.tensorflow.org/recommenders/examples/basic_ranking.
-The lines with "+ Barlow Twins" are what is added to it.
+The lines with "+ Barlow Twins" are added to it.
 
-The task is to predict ratings, and its loss a mean over the batch. As in
-`basic_retrieval`, the history joins the user's id, so that there is a sequence for
-Barlow Twins to learn from.
+The task is to predict ratings. Its loss is a mean over the batch. As in
+`basic_retrieval`, the history joins the user id, so that Barlow Twins has a sequence to
+learn from.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def train_and_evaluate(
         history_model = tfrsb.layers.ItemPoolingEncoder(  # + Barlow Twins
             vocabulary.size,  # + Barlow Twins
             embedding_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
-            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins, pooling="mean"
+            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
+            pooling="mean",  # + Barlow Twins
         )  # + Barlow Twins
         model.add_history(history_model, variant.barlow_weight)  # + Barlow Twins
     model.compile(optimizer=tf.keras.optimizers.Adagrad(learning_rate=0.1))

@@ -4,12 +4,12 @@
     python -m examples.tfrs_tutorials.basic_retrieval --dataset=ml-latest-small
 
 The model is that of https://www.tensorflow.org/recommenders/examples/basic_retrieval.
-The lines with "+ Barlow Twins" are what is added to it.
+The lines with "+ Barlow Twins" are added to it.
 
-The user tower is an embedding of the user's id, and two views of an id are the same id:
-Barlow Twins can teach it nothing. So a second tower that encodes what the user has
-rated before joins it, the sum of both being the user's embedding, and Barlow Twins
-trains that tower. Histories alone change the metrics too, and are shown apart.
+The user tower is an embedding of the user id. Two views of an id are the same id, so
+Barlow Twins cannot train it. A second tower, which encodes what the user has rated
+before, joins it: the embedding of the user is the sum of both. Barlow Twins trains the
+second tower. Histories alone change the metrics too, so they are shown separately.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class MovielensModel(tfrs.Model):
         self.barlow_weight = weight  # + Barlow Twins
 
     def compute_loss(self, features: Any, training: bool = False) -> tf.Tensor:
-        """Returns the sum of the batch's losses."""
+        """Returns the sum of the losses of the batch."""
         user_embeddings = self.user_model(features["user_id"])
         if self.history_model is not None:  # + Barlow Twins
             user_embeddings += self.history_model(features["history"])  # + Barlow Twins
@@ -97,7 +97,8 @@ def train_and_evaluate(
         history_model = tfrsb.layers.ItemPoolingEncoder(  # + Barlow Twins
             vocabulary.size,  # + Barlow Twins
             embedding_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
-            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins, pooling="mean"
+            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
+            pooling="mean",  # + Barlow Twins
         )  # + Barlow Twins
         # The loss of the task is a sum over the batch.  # + Barlow Twins
         weight = variant.barlow_weight * BATCH_SIZE  # + Barlow Twins

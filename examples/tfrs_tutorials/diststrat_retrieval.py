@@ -4,12 +4,12 @@
     python -m examples.tfrs_tutorials.diststrat_retrieval --dataset=ml-latest-small
 
 The model is that of https://www.tensorflow.org/recommenders/examples/diststrat_retrieval.
-The lines with "+ Barlow Twins" are what is added to it.
+The lines with "+ Barlow Twins" are added to it.
 
 It runs on two logical devices. `Retrieval` takes its negatives from the rows of one
-replica; the loss of Barlow Twins is that of the global batch, whatever the number of
-replicas. As in `basic_retrieval`, the history joins the user's id, so that there is a
-sequence for Barlow Twins to learn from.
+replica; the loss of Barlow Twins is that of the global batch, for any number of
+replicas. As in `basic_retrieval`, the history joins the user id, so that Barlow Twins
+has a sequence to learn from.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class MovielensModel(tfrs.Model):
         self.barlow_weight = weight  # + Barlow Twins
 
     def compute_loss(self, features: Any, training: bool = False) -> tf.Tensor:
-        """Returns the sum of the batch's losses."""
+        """Returns the sum of the losses of the batch."""
         user_embeddings = self.user_model(features["user_id"])
         if self.history_model is not None:  # + Barlow Twins
             user_embeddings += self.history_model(features["history"])  # + Barlow Twins
@@ -116,7 +116,8 @@ def train_and_evaluate(
             history_model = tfrsb.layers.ItemPoolingEncoder(  # + Barlow Twins
                 vocabulary.size,  # + Barlow Twins
                 embedding_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
-                output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins, pooling="mean"
+                output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
+                pooling="mean",  # + Barlow Twins
             )  # + Barlow Twins
             # The loss of the task is a sum over the batch.  # + Barlow Twins
             weight = variant.barlow_weight * BATCH_SIZE  # + Barlow Twins

@@ -1,4 +1,4 @@
-"""What the tutorials share: their flags, and MovieLens in the form they expect."""
+"""What the tutorials share: flags, and MovieLens in the form they expect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HISTORY_LENGTH = 20
 
 
 class Variant(NamedTuple):
-    """What is to be trained: the tutorial, or with a history, or with Barlow Twins."""
+    """What to train: the tutorial, with a history, or with Barlow Twins too."""
 
     epochs: int
     with_history: bool = False
@@ -33,7 +33,7 @@ class Movielens(NamedTuple):
     """The two tables of the tutorials, as rows of `tf.data`.
 
     Attributes:
-        log: What they are made of.
+        log: The log that the tables are made from.
         ratings: Dicts of `user_id`, `movie_id`, `movie_title` (strings), `user_rating`
             (float32) and `timestamp` (int64).
         movies: Dicts of `movie_id` and `movie_title`.
@@ -47,16 +47,14 @@ class Movielens(NamedTuple):
 class Histories:
     """Adds to each rating what its user has rated before: a column `history`.
 
-    It knows the training ratings alone: what is to be predicted reaches no history, be
-    it of the user's later ratings. Map it over training and test data alike.
+    Histories consist of training ratings, so none holds a rating to predict. Map it
+    over training and test data.
+
+    Args:
+        train: The training ratings.
     """
 
     def __init__(self, train: tf.data.Dataset) -> None:
-        """Initializes the map.
-
-        Args:
-            train: The training ratings.
-        """
         columns = next(iter(train.batch(int(train.cardinality())))).items()
         events = pd.DataFrame({name: column.numpy() for name, column in columns})
         events["item_id"] = events["movie_id"].str.decode("utf-8")
@@ -67,7 +65,7 @@ class Histories:
         self._user = tf.keras.layers.StringLookup(
             vocabulary=[user.decode() for user in sequences.user_ids], mask_token=None
         )
-        # Users without a training rating are number 0, and have no history.
+        # Users without a training rating are number 0, with an empty history.
         self._splits = tf.constant(np.insert(sequences.row_splits, 0, 0))
         self._item_ids = tf.constant(sequences.item_ids)
         self._timestamps = tf.constant(sequences.timestamps)
@@ -121,8 +119,8 @@ def compare(
         train_and_evaluate: Trains a variant, and returns the metrics of the test set.
         metrics: Which of them to print.
         barlow_weight: The default weight.
-        history_is_new: Whether the tutorial has no history of its own, so that what
-            this alone is worth must be told apart.
+        history_is_new: Whether the tutorial has no history, so that the effect of a
+            history alone is shown too.
         arguments: The command line.
     """
     parser = argparse.ArgumentParser(
@@ -141,7 +139,7 @@ def compare(
         "--barlow_weight",
         type=float,
         default=barlow_weight,
-        help="beside the mean loss of the tutorial; 0: the tutorial alone (default: "
+        help="relative to the mean loss of the tutorial; 0: tutorial only (default: "
         "%(default)s)",
     )
     flags = parser.parse_args(arguments)
@@ -157,8 +155,8 @@ def compare(
     rows = {}
     for name, variant in variants.items():
         tf.keras.utils.set_random_seed(42)
-        figures = train_and_evaluate(movielens, variant)
-        rows[name] = {metric: figures[metric] for metric in metrics}
+        values = train_and_evaluate(movielens, variant)
+        rows[name] = {metric: values[metric] for metric in metrics}
     print(pd.DataFrame(rows).T.to_string(float_format="{:.4f}".format))
 
 
@@ -195,7 +193,7 @@ def _strings(values: pd.Series) -> Any:
 
 
 def _with_ratings(log: InteractionLog) -> InteractionLog:
-    """Makes up ratings: the higher, the more of the item's category the user sees."""
+    """Adds ratings that are higher for categories that the user sees more of."""
     categories = log.items.set_index("item_id")["categories"].str[0]
     events = log.interactions.assign(
         category=categories.reindex(log.interactions["item_id"]).to_numpy()

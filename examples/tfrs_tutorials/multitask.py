@@ -4,12 +4,12 @@
     python -m examples.tfrs_tutorials.multitask --dataset=ml-latest-small
 
 The model is that of https://www.tensorflow.org/recommenders/examples/multitask.
-The lines with "+ Barlow Twins" are what is added to it.
+The lines with "+ Barlow Twins" are added to it.
 
-One model predicts ratings and watches, both weighing 1. As in `basic_retrieval`, the
-history joins the user's id, so that there is a sequence for Barlow Twins to learn from.
-It helps retrieval. The ratings it makes worse in the first epochs, on ml-latest-small:
-their loss is a mean over the batch, that of the watches a sum, and counts more.
+One model predicts ratings and watches, both with a weight of 1. As in
+`basic_retrieval`, the history joins the user id, so that Barlow Twins has a sequence to
+learn from. On ml-latest-small it helps retrieval, but makes the ratings worse in the
+first epochs: their loss is a mean over the batch, while that of the watches is a sum.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def train_and_evaluate(
         history_model = tfrsb.layers.ItemPoolingEncoder(  # + Barlow Twins
             vocabulary.size,  # + Barlow Twins
             embedding_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
-            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins, pooling="mean"
+            output_dim=EMBEDDING_DIMENSION,  # + Barlow Twins
+            pooling="mean",  # + Barlow Twins
         )  # + Barlow Twins
         # The loss of retrieval is a sum over the batch.  # + Barlow Twins
         weight = variant.barlow_weight * BATCH_SIZE  # + Barlow Twins

@@ -5,12 +5,12 @@
 
 The model is that of
 https://www.tensorflow.org/recommenders/examples/sequential_retrieval.
-The lines with "+ Barlow Twins" are what is added to it.
+The lines with "+ Barlow Twins" are added to it.
 
-Its query tower reads the last ten movies, so Barlow Twins trains it as it is. Views are
-made of integers, hence of what the lookup at the start of the tower returns: there 0 is
-padding and everything unknown. None of its numbers is free for a mask, so the views are
-cropped and thinned out, and not masked.
+Its query tower reads the last ten movies, so Barlow Twins can train it without changes.
+Views are made of integers, so they are made after the lookup at the start of the tower.
+Its 0 is padding and everything unknown, and no number is free for a mask, so the views
+crop and drop items, but do not mask them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BATCH_SIZE = 12800
 
 
 class Model(tfrs.Model):
-    """Tells the next movie from those before it."""
+    """Predicts the next movie from the earlier ones."""
 
     def __init__(self, query_model: Any, candidate_model: Any, task: Any) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Model(tfrs.Model):
         self.barlow_twins: Any = None  # + Barlow Twins
 
     def add_barlow_twins(self, weight: float) -> None:  # + Barlow Twins
-        """Trains the tower behind its lookup."""  # + Barlow Twins
+        """Trains the tower after its lookup."""  # + Barlow Twins
         self.lookup, *tower = self._query_model.layers  # + Barlow Twins
         self.barlow_twins = tfrsb.models.BarlowTwinsPretraining(  # + Barlow Twins
             tf.keras.Sequential(tower),  # + Barlow Twins
@@ -58,7 +58,7 @@ class Model(tfrs.Model):
         self.barlow_weight = weight  # + Barlow Twins
 
     def compute_loss(self, features: Any, training: bool = False) -> tf.Tensor:
-        """Returns the sum of the batch's losses."""
+        """Returns the sum of the losses of the batch."""
         watch_history = features["context_movie_id"]
         watch_next_label = features["label_movie_id"]
         query_embedding = self._query_model(watch_history)

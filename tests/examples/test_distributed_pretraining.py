@@ -76,7 +76,7 @@ def weights(output_dir):
     return {
         name: checkpoint.get_tensor(name)
         for name in checkpoint.get_variable_to_shape_map()
-        if name.startswith(("model/encoder", "model/projector"))
+        if name.startswith(("model/query_tower", "model/projector"))
         and ".OPTIMIZER_SLOT" not in name
     }
 

@@ -40,7 +40,7 @@ def untrained(monkeypatch, small):
         if values["crop"] > 0.5:
             raise ValueError("training has diverged")
         encoder = tfrsb.layers.ItemPoolingEncoder(
-            data.vocabulary_size, 2, 2, pooling="mean"
+            data.vocabulary_size, embedding_dim=2, output_dim=2
         )
         return encoder, {OBJECTIVE: values["mask"]}
 

@@ -146,9 +146,7 @@ def test_what_is_refused():
             discriminative(optimizer, {})
     with pytest.raises(TypeError, match="keys of multipliers must be layers"):
         discriminative(sgd(), {"encoder": 0.1})
-    with pytest.raises(
-        ValueError, match=r"multipliers\[.*\] must be .* at least 0"
-    ):
+    with pytest.raises(ValueError, match=r"multipliers\[.*\] must be .* at least 0"):
         discriminative(sgd(), {layers[0]: -1})
     with pytest.raises(TypeError, match=r"multipliers\[.*\] must be a number"):
         discriminative(sgd(), {layers[0]: "0.1"})

@@ -12,7 +12,11 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_barlow import _checks
-from tfrs_barlow.callbacks.frozen_encoder import FrozenEncoder, encoder_of
+from tfrs_barlow.callbacks.frozen_encoder import (
+    FrozenEncoder,
+    checked_encoder,
+    encoder_of,
+)
 from tfrs_barlow.data import UserSequences, Vocabulary
 from tfrs_barlow.ids import FIRST_ITEM_ID
 
@@ -83,7 +87,6 @@ class EmbeddingProjector(tf.keras.callbacks.Callback):
             ("user_metadata", user_metadata, pd.DataFrame),
             ("vocabulary", vocabulary, Vocabulary),
             ("items", items, pd.DataFrame),
-            ("encoder", encoder, tf.keras.layers.Layer),
         ):
             if value is not None:
                 _checks.instance(name, value, kind)
@@ -100,7 +103,7 @@ class EmbeddingProjector(tf.keras.callbacks.Callback):
         self.user_metadata = user_metadata
         self.vocabulary = vocabulary
         self.items = items
-        self.encoder = encoder
+        self.encoder = checked_encoder(encoder)
 
     def set_model(self, model: tf.keras.Model) -> None:
         """Checks before training that the model has what is to be shown."""

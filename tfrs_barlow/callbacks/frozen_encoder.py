@@ -12,6 +12,13 @@ from tfrs_barlow.data import UserSequences
 from tfrs_barlow.evaluation import embed_users
 
 
+def checked_encoder(encoder: Any) -> Any:
+    """Returns an encoder to evaluate, or None: a layer, also one of Keras 3."""
+    if encoder is not None and not hasattr(encoder, "non_trainable_variables"):
+        raise TypeError(f"encoder must be a layer, but it is {encoder!r}.")
+    return encoder
+
+
 def encoder_of(model: tf.keras.Model) -> tf.keras.layers.Layer:
     """Returns the `query_tower` of a model."""
     if not hasattr(model, "query_tower"):

@@ -9,7 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_barlow import _checks
-from tfrs_barlow.callbacks.frozen_encoder import FrozenEncoder, encoder_of
+from tfrs_barlow.callbacks.frozen_encoder import (
+    FrozenEncoder,
+    checked_encoder,
+    encoder_of,
+)
 from tfrs_barlow.evaluation import DownstreamTask, LabeledEmbeddings
 
 
@@ -37,9 +41,7 @@ class OnlineEvaluation(tf.keras.callbacks.Callback, abc.ABC):
         self.name = _checks.text("name", name)
         self.train = _labeled("train", train)
         self.validation = _labeled("validation", validation)
-        if encoder is not None:
-            _checks.instance("encoder", encoder, tf.keras.layers.Layer)
-        self.encoder = encoder
+        self.encoder = checked_encoder(encoder)
         self._frozen: FrozenEncoder | None = None
 
     @abc.abstractmethod
