@@ -1,6 +1,6 @@
 """Draws the pictures of `docs/concepts.md`, after a short pretraining.
 
-Run `python docs/concepts_plot.py` where `tfrs_barlow` and matplotlib are installed. It
+Run `python docs/concepts_plot.py`, with `tfrs_barlow` and matplotlib installed. It
 takes a minute.
 """
 
@@ -29,7 +29,7 @@ DIMENSION = 64
 STYLE = {
     "axes.titlesize": 10,
     "font.size": 10,
-    # The same picture, byte for byte, at every run.
+    # Makes every run write the same bytes.
     "svg.hashsalt": "concepts",
 }
 
@@ -60,7 +60,7 @@ def _draw_views() -> Figure:
 
 
 def _draw_items(axes: Axes, items: npt.NDArray[np.int32], y: float) -> None:
-    """Draws the items of a history, or of a crop below where it was cut out."""
+    """Draws the items of a history, and a crop below the items it was cut from."""
     items = items[items != tfrsb.data.PADDING_ID]
     seen = items > tfrsb.data.OUT_OF_VOCABULARY_ID
     first = int((items - np.arange(len(items)))[seen][0])
@@ -139,7 +139,7 @@ def _correlation(
 ) -> npt.NDArray[np.float32]:
     """Returns the cross-correlation matrix of two views of users not trained on."""
     first, second = (
-        # Statistics of the batch, as in training.
+        # With the statistics of the batch, as in training.
         model.projector(model.query_tower(view), training=True)
         for view in model.views(histories, training=True)
     )

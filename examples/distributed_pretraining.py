@@ -6,17 +6,17 @@ r"""Pretrains a user encoder on one device or many: the script is the same.
         "task": {"type": "worker", "index": 0}}' \
         python -m examples.distributed_pretraining --strategy=workers
 
-The first trains on one device, the second on all GPUs of this machine (on its CPU,
-split in two, where it has none). The third starts one of two workers; start the other
-with the index 1. `--strategy=tpu` is there too, but nobody has run it yet.
+The first command trains on one device, the second on all GPUs of this machine (without
+GPUs, on its CPU, split in two). The third starts one of two workers; start the other
+with the index 1. `--strategy=tpu` exists too, but has never been run.
 
-`--batch_size` is that of the global batch: with more devices each gets fewer of its
-rows, and the training is the same to rounding. Views are made where batches are made,
-from seeds that go by the step, so they do not depend on who gets which rows either.
+`--batch_size` is that of the global batch: with more devices each gets fewer rows, and
+the training is the same up to rounding. Views are made with the batches, from seeds
+that depend on the step, so they do not depend on the devices either.
 
-A run that was killed, or stopped by SIGTERM or Ctrl-C, goes on when it is started
-again, with as many devices as you like: it is the same training. Only `--steps` may
-change with it. All workers must reach `--output_dir`.
+A run that was killed, or stopped by SIGTERM or Ctrl-C, resumes when it is started
+again, with any number of devices. Only `--steps` may change. All workers must reach
+`--output_dir`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     flags = parser.parse_args(arguments)
     tf.keras.utils.set_random_seed(flags.seed)
-    # First of all, since it sets up the devices.
+    # This comes first, since it sets up the devices.
     strategy = STRATEGIES[flags.strategy]()
     replicas = strategy.num_replicas_in_sync
     if flags.batch_size % replicas:
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = {name: getattr(flags, name) for name in SETTINGS}
     if strategy.extended.should_checkpoint:
         try:
-            # Else a backup of other settings would pass for one of these.
+            # A backup of a run with other settings must not be resumed.
             tfrsb.study.require_same_settings(
                 flags.output_dir, {"data": str(log), **settings}
             )
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             views=tfrsb.layers.TwoViews([]),  # They come with the batches.
             partner_column="partner",
         )
-        # Here they start alike under every strategy; `fit` would draw others.
+        # So weights are the same under every strategy; `fit` would draw others.
         model.query_tower.build([None, flags.length])
         model.projector.build([None, model.query_tower.output_dim])
         model.compile(OPTIMIZERS[flags.optimizer](flags.learning_rate))
@@ -121,7 +121,7 @@ def make_batches(
         seed=flags.seed,
         first_step=first_step,
     )
-    # Workers share out the rows of a batch, not files.
+    # Each worker gets a part of the rows of a batch, not of the files.
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA

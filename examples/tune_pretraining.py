@@ -4,11 +4,11 @@
     python -m examples.tune_pretraining --dataset=ml-1m --trials=50 --steps=1500
     python -m examples.tune_pretraining --data_dir=path/to/ml-1m
 
-The first runs on synthetic data, in a few minutes and without a network. KerasTuner
-proposes hyper-parameters; a run is judged by how well a linear probe of the frozen
-encoder tells the favorite category of the validation users, and ends early if that no
-longer rises. In the end the best encoder is judged once by the test users, whom no
-choice has looked at. A search that was interrupted goes on when it is started again.
+The first command uses synthetic data, and takes a few minutes. KerasTuner proposes
+hyper-parameters. A trial is judged by how well a linear probe of the frozen encoder
+predicts the favorite category of the validation users, and ends early if that no longer
+rises. At the end the best encoder is judged once on the test users, who had no part in
+any choice. A search that was interrupted resumes when it is started again.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ except ImportError as error:
 DATASETS = ("synthetic", *get_args(MovieLensDataset))
 
 OBJECTIVE = "probe_accuracy"
-"""What is sought: a figure of `OnlineProbe`, on the validation users."""
+"""The metric to maximize: that of `OnlineProbe` on the validation users."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is the same in all runs.
+    """What is the same in all trials.
 
     Attributes:
-        steps: The most batches to train on, rounded up to a multiple of the next.
-        steps_per_evaluation: After how many to probe the encoder.
-        patience: How many probes without a better one end a run.
+        steps: The most batches to train on, rounded up to whole evaluations.
+        steps_per_evaluation: The batches between two probes of the encoder.
+        patience: A trial ends after so many probes without a better one.
         batch_size: The rows of a batch.
-        length: How many items of a history to read.
+        length: The number of items of a history to read.
         output_dim: The width of the embedding.
         seed: Fixes the proposals, the views and the batches.
     """
@@ -104,7 +104,7 @@ class Data:
 def build_model(
     hp: keras_tuner.HyperParameters, vocabulary_size: int, settings: Settings
 ) -> tfrsb.models.BarlowTwinsPretraining:
-    """Makes a model of what is proposed: this is the space to search."""
+    """Makes a model from a proposal: this defines the search space."""
     tf.keras.utils.set_random_seed(settings.seed)
     width = hp.Choice("projector_width", [64, 256, 512])
     weight = hp.Float("off_diagonal_weight", 1e-3, 0.1, sampling="log", default=5e-3)
@@ -141,11 +141,7 @@ def build_model(
 def train(
     hp: keras_tuner.HyperParameters, data: Data, settings: Settings
 ) -> tuple[tf.keras.layers.Layer, dict[str, float]]:
-    """Trains one model.
-
-    Returns:
-        The encoder as it was when it was best, and what the logs said then.
-    """
+    """Trains a model; returns its encoder at its best epoch, and the logs then."""
     model = build_model(hp, data.vocabulary_size, settings)
     probe = tfrsb.callbacks.OnlineProbe(
         data.train, data.validation, length=settings.length
@@ -172,28 +168,28 @@ def train(
 
 
 class PretrainingTuner(keras_tuner.BayesianOptimization):
-    """Proposes hyper-parameters by what those before them have reached.
+    """Proposes hyper-parameters by the results of earlier ones.
 
-    KerasTuner's own training loop takes models of Keras 3 only. But whoever writes
-    `run_trial` may train anything in it, as long as figures come back.
+    KerasTuner's training loop takes models of Keras 3 only. But `run_trial` may train
+    anything, as long as it returns metrics.
     """
 
     def run_trial(
         self, trial: Any, data: Data, settings: Settings, **display: Any
     ) -> dict[str, float]:
-        """Returns what the logs of one training said when it was best."""
-        del display  # Of KerasTuner's own training loop.
+        """Returns the logs of a training at its best epoch."""
+        del display  # KerasTuner's training loop uses it.
         return train(trial.hyperparameters, data, settings)[1]
 
 
 def search(
     data: Data, settings: Settings, *, trials: int, output_dir: pathlib.Path
 ) -> PretrainingTuner:
-    """Tries hyper-parameters, and goes on with a search that `output_dir` holds."""
+    """Tries hyper-parameters, or resumes the search in `output_dir`."""
     tuner = PretrainingTuner(
         objective=keras_tuner.Objective(OBJECTIVE, direction="max"),
         max_trials=trials,
-        # The tuner takes 0 for no seed at all.
+        # To the tuner 0 means no seed.
         seed=settings.seed + 1,
         directory=output_dir,
         project_name="search",
@@ -208,7 +204,7 @@ def trials_table(tuner: PretrainingTuner) -> pd.DataFrame:
     rows = {
         trial.trial_id: {**trial.hyperparameters.values, OBJECTIVE: trial.score}
         for trial in trials
-        if trial.status == "COMPLETED"  # A training that diverged is not.
+        if trial.status == "COMPLETED"  # A training that diverged has failed.
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("trial")
 
@@ -240,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output_dir = flags.output_dir or pathlib.Path("runs") / "tune"
     try:
         log = _load(flags.dataset, flags.data_dir)
-        # Refuses a folder that holds a search of something else.
+        # Refuses a folder with another search.
         tfrsb.study.require_same_settings(
             output_dir, {"data": repr(log), **dataclasses.asdict(settings)}
         )
@@ -252,18 +248,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tuner = search(data, settings, trials=flags.trials, output_dir=output_dir)
     table = trials_table(tuner)
     if table.empty:
-        parser.exit(1, f"error: None of the {flags.trials} trials was completed.\n")
+        parser.exit(1, f"error: no trial of {flags.trials} was completed.\n")
     table.to_csv(output_dir / "trials.csv")
     print(f"\n{len(table)} trials, the best one first\n")
     print(table.to_string(float_format="{:.3g}".format))
 
-    # A run is fixed by its seed: this is the best one once more.
+    # The seed fixes a trial, so this repeats the best one.
     encoder, logs = train(tuner.get_best_hyperparameters()[0], data, settings)
-    figures = judge(encoder, data, settings)
+    metrics = judge(encoder, data, settings)
     print(
-        f"\nThe best one: accuracy {logs[OBJECTIVE]:.3f} on the validation users, who "
-        f"have chosen it, and {figures.accuracy:.3f} on {len(data.test.labels)} test "
-        "users."
+        f"\nThe best trial: accuracy {logs[OBJECTIVE]:.3f} on the validation users, by "
+        f"whom it was chosen, and {metrics.accuracy:.3f} on {len(data.test.labels)} "
+        "test users."
     )
 
 
@@ -291,10 +287,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output_dir",
         type=pathlib.Path,
-        help="where to keep the search (default: runs/tune)",
+        help="the folder of the search (default: runs/tune)",
     )
     parser.add_argument(
-        "--trials", type=_positive, default=20, help="how many runs (default: 20)"
+        "--trials",
+        type=_positive,
+        default=20,
+        help="how many trials (default: 20)",
     )
     for field in _fields():
         parser.add_argument(

@@ -1,7 +1,8 @@
-"""Models of Keras 3 beside this package, in one process: docs/keras3.md."""
+"""Models of Keras 3 next to this package, in one process: docs/keras3.md."""
 
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,22 +18,22 @@ VOCABULARY = tfrsb.data.Vocabulary([f"film {number}" for number in range(20)])
 
 
 @pytest.fixture(scope="module")
-def models():
+def models() -> dict[str, Any]:
     """The two classes that the page defines."""
-    names = {}
+    names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[:2]:
         exec(block, names)
     return names
 
 
-def batches():
+def batches() -> tf.data.Dataset:
     ids = np.random.default_rng(0).integers(3, VOCABULARY.size, [64, 7]).astype("int32")
     features = {"history": ids[:, :-1], "label": ids[:, -1]}
     return tf.data.Dataset.from_tensor_slices(features).batch(32)
 
 
-def tower():
-    """A tower that is another in training."""
+def tower() -> Any:
+    """Returns a tower that differs between training and inference."""
     keras.utils.set_random_seed(0)
     return keras.Sequential(
         [
@@ -45,12 +46,12 @@ def tower():
     )
 
 
-def test_both_keras_are_there():
+def test_both_keras_are_there() -> None:
     assert keras.__version__.startswith("3.")
     assert not issubclass(tf.keras.Model, keras.Model)
 
 
-def test_gradients_reach_the_weights_as_those_of_keras_2_do():
+def test_gradients_reach_the_weights_as_those_of_keras_2_do() -> None:
     inputs = tf.random.stateless_normal([2, 16, 5], [0, 0])
     gradients = []
     for dense in (keras.layers.Dense(6), tf.keras.layers.Dense(6)):
@@ -71,7 +72,9 @@ def test_gradients_reach_the_weights_as_those_of_keras_2_do():
 
 
 @pytest.mark.slow
-def test_without_weight_the_towers_train_as_without_barlow_twins(models):
+def test_without_weight_the_towers_train_as_without_barlow_twins(
+    models: dict[str, Any],
+) -> None:
     weights = []
     for make in (
         lambda: models["Retrieval"](VOCABULARY.size),
@@ -91,7 +94,7 @@ def test_without_weight_the_towers_train_as_without_barlow_twins(models):
 
 
 @pytest.mark.slow
-def test_an_export_embeds_as_the_tower_in_inference(tmp_path):
+def test_an_export_embeds_as_the_tower_in_inference(tmp_path: pathlib.Path) -> None:
     model = tower()
     version = tfrsb.serving.export(model, tmp_path / "users", vocabulary=VOCABULARY)
     history = [["film 3", "film 9", "film 1"]]
@@ -102,9 +105,9 @@ def test_an_export_embeds_as_the_tower_in_inference(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_encoder_of_ours_is_a_layer_of_keras_3(tmp_path):
+def test_an_encoder_of_ours_is_a_layer_of_keras_3(tmp_path: pathlib.Path) -> None:
     encoder = tfrsb.layers.ItemPoolingEncoder(
-        VOCABULARY.size, embedding_dim=4, output_dim=3
+        VOCABULARY.size, embedding_dim=4, output_dim=3, pooling="mean"
     )
     version = tfrsb.serving.export(encoder, tmp_path / "users", vocabulary=VOCABULARY)
     layer = keras.layers.TFSMLayer(str(version), call_endpoint="embed")
@@ -125,7 +128,7 @@ def test_an_encoder_of_ours_is_a_layer_of_keras_3(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_probe_watches_a_training_of_keras_3():
+def test_the_probe_watches_a_training_of_keras_3() -> None:
     rng = np.random.default_rng(0)
     histories = rng.integers(3, VOCABULARY.size, [30, 5])
     sequences = tfrsb.data.UserSequences.from_lists(dict(enumerate(histories)))

@@ -1,4 +1,4 @@
-"""Training runs in processes of their own, to be killed: see `test_survival`.
+"""Training runs in separate processes, to be killed: see `test_survival`.
 
     python -m tests.models.survival_run FOLDER
 
@@ -86,14 +86,10 @@ def state(model):
 
 
 def train(connection, backup_dir, results, addresses=(), index=0):
-    """Trains to the end, and writes the state then.
+    """Trains to the end, and writes the final state to the file `results`.
 
-    Args:
-        connection: Where to send the numbers of the steps.
-        backup_dir: As of `fit_resumable`.
-        results: The file to write.
-        addresses: Of all workers, if there are several.
-        index: Which of them this is.
+    It sends the numbers of the steps over `connection`. With several workers,
+    `addresses` are those of all, and `index` is the number of this one.
     """
     with pathlib.Path(f"{results}.log").open("a") as log:
         for stream in (1, 2):
@@ -113,7 +109,7 @@ def train(connection, backup_dir, results, addresses=(), index=0):
 
 
 class FillDiskAt(tf.keras.callbacks.Callback):
-    """Leaves no room beside the backups, from a step on."""
+    """Fills the disk up, from a step on."""
 
     def __init__(self, step, file):
         super().__init__()
@@ -132,7 +128,7 @@ class FillDiskAt(tf.keras.callbacks.Callback):
 
 
 def fill_disk(folder):
-    """Trains in a small folder, with the disk full from step 8 on, then goes on."""
+    """Trains in a small folder whose disk is full from step 8 on, then resumes."""
     set_up()
     model = make_model()
     filler = folder / "filler"

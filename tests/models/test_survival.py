@@ -29,7 +29,7 @@ TIMEOUT = 180  # Seconds.
 
 
 class Run:
-    """A training run of one process, or of two workers, in a folder of its own."""
+    """A training run of one process or two workers, in a separate folder."""
 
     def __init__(self, folder, workers=1):
         folder.mkdir()
@@ -176,7 +176,7 @@ def test_sigterm_to_one_backs_up_that_very_step(unbroken, broken):
 
 
 def on_small_disk(folder, size, *command):
-    """Returns a command line that sees a small file system of its own at a folder."""
+    """Returns a command line that sees a small file system at a folder."""
     mount = 'mount -t tmpfs -o size="$0" none "$1" && shift && exec "$@"'
     return ["unshare", "-rm", "sh", "-c", mount, size, str(folder), *command]
 
@@ -203,7 +203,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
     assert found["message"].endswith(
         f"the last good backup is {tmp_path / 'backup' / 'chief' / 'ckpt-6'}."
     )
-    # The backups before are there, and nothing else takes room.
+    # The backups before are there, and nothing else.
     assert {name.split(".")[0] for name in found["left"]} == {
         "checkpoint",
         "ckpt-3",
