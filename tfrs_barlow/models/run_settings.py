@@ -73,7 +73,7 @@ def _class_name(optimizer: Any) -> str:
 
 
 def _arguments(make_batches: Callable[..., tf.data.Dataset]) -> dict[str, Any]:
-    """Returns the arguments that `make_batches` is bound to, if they can be compared."""
+    """Returns the arguments bound to `make_batches`, if they can be compared."""
     if not isinstance(make_batches, functools.partial):
         return {}
     signature = inspect.signature(make_batches.func)
@@ -97,7 +97,7 @@ def _is_path(value: Any) -> bool:
 
 
 def _digest(value: Any) -> str:
-    """Returns a checksum of arrays, tensors, dataclasses, and lists and dicts of them."""
+    """Returns a checksum of arrays, dataclasses, and lists and dicts of them."""
     state = hashlib.sha256()
 
     def update(part: Any) -> None:
