@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_barlow.models.backup_folder import BackupFolder
+from tfrs_barlow.models.backup_folder import BackupFolder, FoundBackup
 
 STEPS = (5, 10)
 FLIPS = 300
@@ -39,14 +39,21 @@ def open_folder(folder: pathlib.Path, values: Values) -> BackupFolder:
     return BackupFolder(folder, weight=values[0], step=values[1])
 
 
+def restore(folder: pathlib.Path, values: Values) -> FoundBackup:
+    backups = open_folder(folder, values)
+    found = backups.find()
+    assert found is not None
+    backups.load(found)
+    return found
+
+
 def set_to(values: Values, step: int) -> None:
     for value in values:
         value.assign(tf.cast(tf.fill(value.shape, step), value.dtype))
 
 
 def assert_restores(folder: pathlib.Path, values: Values, step: int) -> None:
-    restored = open_folder(folder, values).restore()
-    assert restored is not None
+    restored = restore(folder, values)
     assert restored.path == folder / f"ckpt-{step}"
     assert restored.notes == {"step": step}
     np.testing.assert_array_equal(values[0], np.full([20, 8], step))
@@ -88,8 +95,8 @@ def test_restores_the_newest(folder: pathlib.Path, values: Values) -> None:
 def test_an_empty_folder_has_nothing_to_restore(
     tmp_path: pathlib.Path, values: Values
 ) -> None:
-    assert open_folder(tmp_path, values).restore() is None
-    assert open_folder(tmp_path / "not there", values).restore() is None
+    assert open_folder(tmp_path, values).find() is None
+    assert open_folder(tmp_path / "not there", values).find() is None
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -134,7 +141,7 @@ def test_no_flipped_bit_costs_more_than_the_newest_backup(
     folder: pathlib.Path, values: Values, tmp_path: pathlib.Path
 ) -> None:
     draw = random.Random(0)
-    for number in range(FLIPS):
+    for _ in range(FLIPS):
         copy = shutil.copytree(folder, tmp_path / "copy", dirs_exist_ok=True)
         file = copy / draw.choice(sorted(names(copy)))
         content = bytearray(file.read_bytes())
@@ -142,9 +149,7 @@ def test_no_flipped_bit_costs_more_than_the_newest_backup(
         content[bit // 8] ^= 1 << bit % 8
         file.write_bytes(content)
         set_to(values, 0)
-        restored = open_folder(copy, values).restore()
-        assert restored is not None, (number, file.name, bit)
-        step = restored.notes["step"]
+        step = restore(copy, values).notes["step"]
         # A flipped bit where nothing is stored does no harm.
         assert step == 10 or (step == 5 and file.name.startswith("ckpt-10."))
         np.testing.assert_array_equal(values[0], np.full([20, 8], step))
@@ -167,7 +172,7 @@ def test_if_no_backup_reads_all_are_named_and_kept(
         emptied(file)
     before = names(folder)
     with pytest.raises(OSError, match=r"None of the backups in .*") as error:
-        open_folder(folder, values).restore()
+        open_folder(folder, values).find()
     for step in STEPS:
         assert f"ckpt-{step} cannot be read" in str(error.value)
     assert names(folder) == before
@@ -178,7 +183,7 @@ def test_two_good_backups_are_kept_whatever_lies_between(
 ) -> None:
     emptied(folder / "ckpt-10.index")
     backups = open_folder(folder, values)
-    assert backups.restore() is not None
+    assert backups.find() is not None
     backups.write(7, {"step": 7})
     kept = {file.name for file in folder.glob("*.index")}
     assert kept == {"ckpt-5.index", "ckpt-7.index", "ckpt-10.index"}
@@ -226,13 +231,14 @@ def test_what_a_checkpoint_manager_wrote_restores(
     checkpoint = tf.train.Checkpoint(weight=values[0], step=values[1])
     tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=2).save(3)
     set_to(values, 0)
-    restored = open_folder(tmp_path, values).restore()
-    assert restored is not None
+    restored = restore(tmp_path, values)
     assert restored.notes == {}
     assert int(values[1]) == 3
 
 
 def test_another_model_is_refused(folder: pathlib.Path) -> None:
     other = BackupFolder(folder, weight=tf.Variable(tf.zeros([3])))
+    found = other.find()
+    assert found is not None
     with pytest.raises(ValueError, match="ckpt-10 must be a backup of this model"):
-        other.restore()
+        other.load(found)

@@ -6,37 +6,27 @@ import collections
 import logging
 import math
 import pathlib
-import shutil
 import signal
-import tempfile
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
+from tfrs_barlow.models.backup_folder import BackupFolder
+from tfrs_barlow.models.run_settings import require_same_run
 from tfrs_barlow.models.stop_request import SIGNALS, StopRequest, raise_for_signal
-
-_KEPT = 2
-"""How many backups are kept: one more than needed, in case the newest is damaged."""
 
 _LAG = 8
 """A loss is read so many steps later, in order not to wait for the accelerator."""
-
-_UNREADABLE = (
-    IndexError,  # A file is too short.
-    tf.errors.DataLossError,
-    tf.errors.NotFoundError,
-    tf.errors.OutOfRangeError,
-)
 
 
 class Backup(tf.keras.callbacks.Callback):
     """Backs up model, optimizer and step; stops on signals and on NaN losses.
 
     `tf.keras.callbacks.BackupAndRestore` writes the weights whatever they are, leaves
-    files of incomplete backups, and handles signals on Google's platforms only. Both
-    use a `tf.train.CheckpointManager`, so this callback reads what the other has
-    written.
+    files of incomplete backups, and handles signals on Google's platforms only. This
+    callback reads what the other has written.
 
     With several workers the first one writes, and all read. Any of them may get the
     signal, so they agree after every step on whether to stop.
@@ -45,6 +35,7 @@ class Backup(tf.keras.callbacks.Callback):
         model: The model, compiled and with all its weights.
         backup_dir: The folder for the backups.
         stop: Notes the signals to stop.
+        settings: Those of this run: see `run_settings`.
         steps: The step after which training ends.
         steps_per_epoch: The steps of a full epoch. The last one may be shorter.
         every_steps: Back up after so many steps.
@@ -59,6 +50,7 @@ class Backup(tf.keras.callbacks.Callback):
         model: tf.keras.Model,
         backup_dir: str | pathlib.Path,
         stop: StopRequest,
+        settings: Mapping[str, Any],
         *,
         steps: int,
         steps_per_epoch: int,
@@ -67,9 +59,9 @@ class Backup(tf.keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.set_model(model)
-        self.folder = pathlib.Path(backup_dir) / "chief"
         self.step = 0
         self._stop = stop
+        self._settings = settings
         self._steps = steps
         self._steps_per_epoch = steps_per_epoch
         self._every_steps = every_steps
@@ -77,39 +69,37 @@ class Backup(tf.keras.callbacks.Callback):
         self._losses: collections.deque[tuple[int, Any]] = collections.deque()
         self._last_batch = -1
         self._agree = _make_agree(model.distribute_strategy)
-        self._checkpoint = tf.train.Checkpoint(
+        self._backups = BackupFolder(
+            pathlib.Path(backup_dir) / "chief",
             # TensorBoard counts batches by Keras' counter.
             model=model,
             train_counter=model._train_counter,
         )
-        # All workers create it now, not only the one that writes, at its first backup.
-        self._checkpoint.save_counter  # noqa: B018
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self.folder), max_to_keep=_KEPT
-        )
 
-    def restore(self) -> None:
+    def restore(self) -> bool:
         """Restores the newest backup that can be read, if there are backups.
 
+        Returns:
+            Whether callbacks had stopped the run that wrote it.
+
         Raises:
-            ValueError: If the backup is of another model.
+            ValueError: If the backup is of another model or run, or has more steps.
             OSError: If none of the backups can be read.
         """
-        paths = self._manager.checkpoints
-        for path in reversed(paths):
-            try:
-                self._read(path)
-            except _UNREADABLE as error:
-                _warn("The backup %s cannot be read: %s", path, error)
-            else:
-                break
-        else:
-            if paths:
-                raise OSError(f"None of the backups in {self.folder} can be read.")
-        if self._writes:
-            self._delete_partial()
+        backup = self._backups.find()
+        notes = backup.notes if backup else {}
+        if backup is not None:
+            if backup.step > self._steps:
+                raise ValueError(
+                    f"steps must be at least {backup.step}, which {backup.path} has, "
+                    f"but it is {self._steps}. Choose another backup_dir, or delete "
+                    "this one."
+                )
+            require_same_run(notes.get("settings", {}), self._settings, backup.path)
+            self._backups.load(backup)
         self.step = self._saved_step = int(self.model.optimizer.iterations.numpy())
         self._saved_time = time.monotonic()
+        return bool(notes.get("stopped"))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Restarts the count of batches."""
@@ -144,7 +134,7 @@ class Backup(tf.keras.callbacks.Callback):
                 "%s: training stops after step %d, which is backed up in %s.",
                 received.name,
                 self.step,
-                self.folder,
+                self._backups.folder,
             )
             raise_for_signal(received)
 
@@ -186,50 +176,29 @@ class Backup(tf.keras.callbacks.Callback):
                 )
 
     def _what_is_left(self) -> str:
-        latest = tf.train.latest_checkpoint(str(self.folder))
-        if latest is None:
+        if self._backups.latest is None:
             return "Training has stopped before the first backup."
-        return f"Training has stopped; the last good backup is {latest}."
-
-    @property
-    def _writes(self) -> bool:
-        return self.model.distribute_strategy.extended.should_checkpoint
-
-    def _read(self, path: str) -> None:
-        try:
-            self._checkpoint.restore(path).assert_existing_objects_matched()
-        except (AssertionError, ValueError) as error:
-            raise ValueError(
-                f"{path} must be a backup of this model, but it is of another one: "
-                f"{error} Choose another backup_dir, or delete this one."
-            ) from error
+        return f"Training has stopped; the last good backup is {self._backups.latest}."
 
     def _write(self) -> None:
-        if not self._writes:
-            # All workers take part: some variables are means over all of them.
-            with tempfile.TemporaryDirectory() as folder:
-                self._checkpoint.write(f"{folder}/backup")
+        if not writes_backups(self.model):
+            self._backups.take_part_in_writing()
             return
+        stopped = bool(self.model.stop_training)
         try:
-            self._manager.save(checkpoint_number=self.step)
-        except (OSError, tf.errors.OpError) as error:
-            what_is_left = self._what_is_left()
-            self._delete_partial()
+            self._backups.write(
+                self.step, {"settings": self._settings, "stopped": stopped}
+            )
+        except OSError as error:
             raise OSError(
-                f"The backup of step {self.step} could not be written: "
-                f"{getattr(error, 'message', error)}. {what_is_left}"
+                f"The backup of step {self.step} could not be written: {error}. "
+                f"{self._what_is_left()}"
             ) from error
 
-    def _delete_partial(self) -> None:
-        """Deletes the files of incomplete backups."""
-        state = tf.train.get_checkpoint_state(str(self.folder))
-        paths = state.all_model_checkpoint_paths if state else ()
-        complete = tuple(f"{pathlib.Path(path).name}." for path in paths)
-        for path in self.folder.glob("ckpt-*"):
-            if path.name.startswith(complete):
-                continue
-            # TensorFlow writes parts into a folder first.
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+def writes_backups(model: tf.keras.Model) -> bool:
+    """Returns whether this worker is the one that writes."""
+    return model.distribute_strategy.extended.should_checkpoint
 
 
 def _make_agree(strategy: tf.distribute.Strategy) -> Any:

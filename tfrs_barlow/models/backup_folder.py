@@ -8,6 +8,7 @@ import logging
 import pathlib
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,14 +21,16 @@ _NOTES = "notes/.ATTRIBUTES/VARIABLE_VALUE"
 _FILE = re.compile(r"(ckpt-(\d+))\.(index|data-\d{5}-of-\d{5})")
 
 
-class Restored(NamedTuple):
-    """A backup that was restored.
+class FoundBackup(NamedTuple):
+    """A backup that reads to its last byte.
 
     Attributes:
+        step: After how many steps it was written.
         path: The checkpoint, without the endings of its files.
         notes: What `BackupFolder.write` got; empty where something else wrote it.
     """
 
+    step: int
     path: pathlib.Path
     notes: dict[str, Any]
 
@@ -48,18 +51,17 @@ class BackupFolder:
         self.folder = folder
         self._drafts = folder / "drafts"
         self._tracked = tf.train.Checkpoint(**tracked)
-        # Created by all workers, and not by the one that writes when it first does.
+        # All workers create it now, not only the one that writes, at its first backup.
         self._tracked.save_counter  # noqa: B018
         self._notes = tf.Variable("", trainable=False, name="notes")
         self._written = tf.train.Checkpoint(notes=self._notes, **tracked)
         self._written.save_counter  # noqa: B018
         self._good: list[int] = []
 
-    def restore(self) -> Restored | None:
-        """Restores the newest backup that can be read, or nothing if there is none.
+    def find(self) -> FoundBackup | None:
+        """Finds the newest backup that can be read, or None if there are no backups.
 
         Raises:
-            ValueError: If it is of another model.
             OSError: If there are backups, but none that can be read; names all files.
         """
         self._finish_draft()
@@ -72,17 +74,31 @@ class BackupFolder:
                 fault = getattr(error, "message", None) or repr(error)
                 faults.append(f"{path} cannot be read: {fault}")
                 _warn("The backup %s", faults[-1])
-                continue
-            self._restore(path)
-            self._good.append(step)
-            return Restored(path, notes)
+            else:
+                self._good.append(step)
+                return FoundBackup(step, path, notes)
         if faults:
             raise OSError(
-                f"None of the backups in {self.folder} can be read, so that training "
-                "would start anew. Delete the folder if that is wanted. "
-                + " ".join(faults)
+                f"None of the backups in {self.folder} can be read, so training would "
+                f"start anew. If you want that, delete the folder. {' '.join(faults)}"
             )
         return None
+
+    def load(self, backup: FoundBackup) -> None:
+        """Brings everything tracked to the state of a backup.
+
+        Raises:
+            ValueError: If it is of another model.
+        """
+        try:
+            # Partial, since nobody asks for the notes.
+            status = self._tracked.restore(str(backup.path)).expect_partial()
+            status.assert_existing_objects_matched()
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"{backup.path} must be a backup of this model, but it is of another "
+                f"one: {error} Choose another backup_dir, or delete this one."
+            ) from error
 
     def write(self, step: int, notes: Mapping[str, Any]) -> None:
         """Writes the backup of a step; those before it stay until it is complete.
@@ -103,6 +119,14 @@ class BackupFolder:
         self._delete_older()
         self._write_state()
 
+    def take_part_in_writing(self) -> None:
+        """Does what a worker that writes nothing must do while another one writes.
+
+        All workers take part: some variables are means over all of them.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self._written.write(f"{folder}/backup")
+
     @property
     def latest(self) -> pathlib.Path | None:
         """The newest backup that was written or read, if any."""
@@ -117,15 +141,6 @@ class BackupFolder:
             return set()
         matches = (_FILE.fullmatch(file.name) for file in self.folder.iterdir())
         return {int(match[2]) for match in matches if match}
-
-    def _restore(self, path: pathlib.Path) -> None:
-        try:
-            self._tracked.restore(str(path)).assert_existing_objects_matched()
-        except (AssertionError, ValueError) as error:
-            raise ValueError(
-                f"{path} must be a backup of this model, but it is one of another: "
-                f"{error} Choose another backup_dir, or delete this one."
-            ) from error
 
     def _finish_draft(self) -> None:
         """Moves a complete draft to its place: also one that a kill has left.

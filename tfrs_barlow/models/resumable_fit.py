@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,7 +12,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_barlow import _checks
-from tfrs_barlow.models.backup import Backup
+from tfrs_barlow._lock import locked
+from tfrs_barlow.models.backup import Backup, writes_backups
+from tfrs_barlow.models.run_settings import run_settings
 from tfrs_barlow.models.stop_request import StopRequest, raise_for_signal
 
 
@@ -31,7 +35,14 @@ def fit_resumable(
     If `backup_dir` holds the backup of an interrupted call with the same arguments,
     training resumes from it, with the batches and views that the uninterrupted run
     would have seen, and ends at the same weights. The backup stays when training is
-    over: another call only restores the model. Delete the backup to start anew.
+    over: another call only restores the model, and so it does after a callback has
+    stopped the run early. Delete the backup to start anew.
+
+    A damaged backup costs itself alone: training resumes from the newest one that can
+    be read, with a warning. Another optimizer class, other views, and other arguments
+    of a `functools.partial` (data, batch size, length, seed) than those of the backup
+    are refused; another first batch or seed of views is logged as a warning. One
+    process at a time may use `backup_dir`.
 
     On SIGTERM (sent by schedulers and to preempted machines) and on Ctrl-C the function
     completes the step, backs it up, and raises `SystemExit(143)` or
@@ -65,11 +76,12 @@ def fit_resumable(
     Raises:
         TypeError: If an argument has a wrong type.
         ValueError: If a number is out of its range, the model is not compiled, or the
-            backup is of another model.
+            backup is of another model, of a run with other settings, or of more steps.
         FloatingPointError: If a loss or a weight is not finite. The message names the
             last good backup, which is kept.
-        OSError: If a backup cannot be written, for example on a full disk, or none of
-            those there can be read. Complete backups are kept.
+        OSError: If a backup cannot be written, for example on a full disk, if none of
+            those there can be read, or if another process uses `backup_dir`. Complete
+            backups are kept.
 
     Examples:
         >>> import functools, tempfile
@@ -99,20 +111,31 @@ def fit_resumable(
     _checks.instance("model", model, tf.keras.Model)
     if getattr(model, "optimizer", None) is None:
         raise ValueError("model must be compiled, but it has no optimizer.")
-    _build(model, make_batches)
-    with StopRequest() as stop:
+    settings = run_settings(model, make_batches, _build(model, make_batches))
+    # Of several workers one writes.
+    lock = locked(backup_dir) if writes_backups(model) else contextlib.nullcontext()
+    with lock, StopRequest() as stop:
         backup = Backup(
             model,
             backup_dir,
             stop,
+            settings,
             steps=steps,
             steps_per_epoch=steps_per_epoch,
             every_steps=backup_steps,
             every_seconds=backup_seconds,
         )
-        backup.restore()
+        is_stopped = backup.restore()
         history = tf.keras.callbacks.History()
         epochs: list[int] = []
+        if is_stopped:
+            logging.getLogger("tfrs_barlow").warning(
+                "Callbacks stopped the run in %s at step %d, so it does not continue. "
+                "Delete the folder to start anew.",
+                backup_dir,
+                backup.step,
+            )
+            steps = backup.step
         for stretch in _stretches(backup.step, steps, steps_per_epoch):
             model.fit(
                 make_batches(first_step=backup.step),
@@ -146,9 +169,10 @@ def _stretches(step: int, steps: int, steps_per_epoch: int) -> Iterator[dict[str
         step += epochs * count
 
 
-def _build(model: tf.keras.Model, make_batches: Callable[..., tf.data.Dataset]) -> None:
-    """Creates all weights: only those that exist can be restored."""
+def _build(model: tf.keras.Model, make_batches: Callable[..., tf.data.Dataset]) -> Any:
+    """Creates all weights, which must exist to be restored; returns the first batch."""
     strategy = model.distribute_strategy
+    batch = None
     with strategy.scope():
         for batch in make_batches(first_step=0).take(1):
             compute_loss = functools.partial(model.compute_loss, training=False)
@@ -158,3 +182,4 @@ def _build(model: tf.keras.Model, make_batches: Callable[..., tf.data.Dataset]) 
         model.built = True
         if hasattr(model.optimizer, "build"):  # Keras' legacy optimizers lack it.
             model.optimizer.build(model.trainable_variables)
+    return batch

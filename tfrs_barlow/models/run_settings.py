@@ -34,11 +34,12 @@ def run_settings(
     of a `functools.partial`: numbers and strings as they are, arrays by their checksum.
     """
     views = [layer for layer in model.submodules if isinstance(layer, TwoViews)]
-    configs = [layer.get_config() for layer in views]
+    configs: Any = [_without(("name", "seed"), layer.get_config()) for layer in views]
     return {
         "optimizer": _class_name(model.optimizer),
-        "views": _digest([_without(("name", "seed"), config) for config in configs]),
-        "seeds of views": _digest(configs and [_seeds(config) for config in configs]),
+        "views": _digest(configs),
+        # A layer within draws from the seeds that these pass on.
+        "seeds of views": [layer.seed for layer in views],
         "first batch": _digest(tf.nest.flatten(batch, expand_composites=True)),
         **_arguments(make_batches),
     }
@@ -56,8 +57,9 @@ def require_same_run(
     for name in changed:
         if name not in IGNORED:
             raise ValueError(
-                f"{name} was {then[name]!r} in the run that wrote {path}, and is now "
-                f"{now[name]!r}. Choose another backup_dir, or delete this one."
+                f"{name} must be what it was in the run that wrote {path}: "
+                f"{then[name]}, but it is {now[name]}. Choose another backup_dir, or "
+                "delete this one."
             )
     for name in changed:
         logging.getLogger("tfrs_barlow").warning(
@@ -78,10 +80,11 @@ def _arguments(make_batches: Callable[..., tf.data.Dataset]) -> dict[str, Any]:
         return {}
     signature = inspect.signature(make_batches.func)
     bound = signature.bind_partial(*make_batches.args, **make_batches.keywords)
+    bound.apply_defaults()
     return {
         name: value if _is_plain(value) else _digest(value)
         for name, value in bound.arguments.items()
-        if not callable(value) and not _is_path(value)
+        if name != "first_step" and not callable(value) and not _is_path(value)
     }
 
 
@@ -118,7 +121,7 @@ def _digest(value: Any) -> str:
             state.update(np.ascontiguousarray(array).tobytes())
 
     update(value)
-    return state.hexdigest()[:16]
+    return f"checksum {state.hexdigest()[:16]}"
 
 
 def _without(names: tuple[str, ...], config: Any) -> Any:
@@ -128,13 +131,3 @@ def _without(names: tuple[str, ...], config: Any) -> Any:
     if isinstance(config, list | tuple):
         return [_without(names, one) for one in config]
     return config
-
-
-def _seeds(config: Any) -> list[Any]:
-    """Returns all seeds in a configuration, in their order."""
-    if isinstance(config, Mapping):
-        own = [config["seed"]] if "seed" in config else []
-        return own + [seed for value in config.values() for seed in _seeds(value)]
-    if isinstance(config, list | tuple):
-        return [seed for one in config for seed in _seeds(one)]
-    return []
