@@ -4,9 +4,9 @@
     python -m benchmarks.serving --items=100000 --dim=64
 
 Exports a small tower with a million candidates of 128 dimensions, then loads the model
-in a fresh process, on one thread, and asks `recommend` for ten items. Beside it stands
-what NumPy takes for the same mathematics: a matrix product, `argpartition`, and a sort
-of what that finds. Both take turns; the least CPU time of the repetitions counts. The
+in a fresh process, on one thread, and asks `recommend` for ten items. NumPy computes
+the same with a matrix product, `argpartition`, and a sort of what that finds. Both take
+turns; the least CPU time of the repetitions counts. The
 goals are 1.3 times the time of NumPy, and twice the memory of the candidates.
 """
 
@@ -37,7 +37,7 @@ MIB = 2**20
 
 
 def main() -> None:
-    """Prints the figures."""
+    """Prints the measurements."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serving",
         description=__doc__,
@@ -108,7 +108,7 @@ def ask(folder: pathlib.Path, repetitions: int) -> dict[str, Any]:
     peak = resident("VmHWM") - before
 
     candidates = np.load(folder / "candidates.npy")
-    figures = []
+    times = []
     for history in histories:
         queries = model.embed(history)["embedding"].numpy()
         seen = history.numpy()
@@ -130,17 +130,17 @@ def ask(folder: pathlib.Path, repetitions: int) -> dict[str, Any]:
                 start = time.process_time()
                 call()
                 least[number] = min(least[number], time.process_time() - start)
-        figures.append(least)
+        times.append(least)
     return {
         "load_seconds": load_seconds,
         "loaded": loaded,
         "peak": peak,
-        "figures": figures,
+        "times": times,
     }
 
 
 def report(measured: dict[str, Any], matrix: float) -> None:
-    """Prints what `ask` measured, beside the size of the candidates in MiB."""
+    """Prints what `ask` measured, compared with the candidates in MiB."""
     print(f"load                          {measured['load_seconds']:6.1f} s")
     for name, key in (("loaded", "loaded"), ("at most, all batches", "peak")):
         memory = measured[key] / MIB
@@ -148,7 +148,7 @@ def report(measured: dict[str, Any], matrix: float) -> None:
             f"memory, {name:<22} {memory:5.0f} MiB, {memory / matrix:.2f} x candidates"
         )
     print(f"\nbatch   recommend, ms   NumPy, ms   ratio   (k = {K})")
-    for batch, (ours, numpy) in zip(BATCHES, measured["figures"], strict=True):
+    for batch, (ours, numpy) in zip(BATCHES, measured["times"], strict=True):
         print(
             f"{batch:5}   {1e3 * ours:13.0f}   {1e3 * numpy:9.0f}   {ours / numpy:5.2f}"
         )

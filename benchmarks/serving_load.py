@@ -4,13 +4,12 @@
     python -m benchmarks.serving_load
 
 Trains for a moment on MovieLens-1M, or on a synthetic log of its size, exports, and
-starts `tfrs_barlow.serving` in a process of its own. Eight clients, a process each,
-ask `recommend` over gRPC for the ten best items after each user's last 100; a client
+starts `tfrs_barlow.serving` in another process. Eight clients, a process each, ask `recommend` over gRPC for the ten best items after each user's last 100; a client
 sends its next request when the last one is answered. A server of the same kind, which
 does the same mathematics in NumPy and nothing else, then gets the same requests.
 
 In two more runs new versions come in while the clients ask, and requests that are
-malformed in six ways are sent beside theirs. In the end every different answer that a
+malformed in six ways are sent as well. In the end every different answer that a
 client got is compared with what NumPy makes of its request and of the version that
 answered.
 """
@@ -82,13 +81,13 @@ class Run(NamedTuple):
 
 
 def main() -> None:
-    """Prints the figures."""
+    """Prints the measurements."""
     flags = _flags()
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         histories, models = write(folder, flags)
-        ours = ["tfrs_barlow.serving", "--port=0", f"--model={folder / 'films'}"]
+        ours = ["tfrs_barlow.serving", "--port=0", str(folder / "films")]
         peer = ["benchmarks.serving_load_peer", str(folder / "model.npz")]
         runs, refusals = [], collections.Counter[str]()
         for title, command in (("ours", ours), ("NumPy", peer)):
@@ -126,7 +125,7 @@ def _flags() -> argparse.Namespace:
 def write(
     folder: pathlib.Path, flags: argparse.Namespace
 ) -> tuple[list[Array], list[NumpyModel]]:
-    """Exports a model into `folder/films`, and its weights beside it.
+    """Exports a model into `folder/films`, and its weights next to it.
 
     Returns:
         Histories to ask for, of shape [requests, batch, LENGTH] for each of `BATCHES`;
@@ -193,7 +192,7 @@ def histories_of(sequences: tfrsb.data.UserSequences, tokens: Array) -> list[Arr
 
 @contextlib.contextmanager
 def serving(command: Sequence[str]) -> Iterator[Server]:
-    """Runs a server, a module and its flags, in a process of its own."""
+    """Runs a server, a module and its flags, in another process."""
     with socket.create_server(("localhost", 0)) as listener:
         port = listener.getsockname()[1]
     flag = "--grpc_port" if "tfrs_barlow.serving" in command else "--port"

@@ -104,7 +104,7 @@ def ask(
 
 
 def main() -> None:
-    """Connects, says so, and asks when it is told for how long."""
+    """Connects, reports that, and asks once it learns for how long."""
     task = json.loads(sys.stdin.readline())
     requests = [base64.b64decode(request) for request in task["requests"]]
     with grpc.insecure_channel(task["address"]) as channel:

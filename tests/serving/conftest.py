@@ -1,4 +1,4 @@
-"""One export that many tests ask, and the tower it was made from."""
+"""Two models that many tests use, and plain NumPy that says what they must answer."""
 
 import dataclasses
 import pathlib
@@ -27,7 +27,7 @@ class Export:
     titles: np.ndarray = dataclasses.field(default_factory=lambda: np.array(TITLES))
 
     def embeddings(self, histories: list[list[str]]) -> np.ndarray:
-        """What the tower makes of the last known and unknown items."""
+        """The tower's output for the last known and unknown items."""
         rows = np.zeros([len(histories), MAX_LENGTH], np.int32)
         for row, history in zip(rows, histories, strict=True):
             items = [item for item in history if item != ""][-MAX_LENGTH:]
@@ -53,7 +53,7 @@ class Export:
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Export:
-    """A tower that tells the order of the items and padding from items."""
+    """A tower that depends on the order of the items and on padding."""
     tf.keras.utils.set_random_seed(1)
     tower = tf.keras.Sequential(
         [
@@ -102,3 +102,68 @@ def dense(histories: list[list[str]]) -> np.ndarray:
     """The same as a matrix that is padded on the right."""
     width = max(map(len, histories))
     return np.array([row + [""] * (width - len(row)) for row in histories])
+
+
+GENRES = {
+    **{10: "Alien", 11: "Aliens", 12: "Blade Runner", 13: "The Matrix"},
+    **{20: "Amélie", 21: "Before Sunrise", 22: "Notting Hill", 23: "When Harry Met"},
+}
+# Two genres; within each the later film is the better one.
+GENRE_CANDIDATES = np.float32(
+    [[i, 0] for i in range(1, 5)] + [[0, i] for i in range(1, 5)]
+)
+
+
+def export_genres(
+    folder: pathlib.Path, candidates: np.ndarray | None = GENRE_CANDIDATES
+) -> pathlib.Path:
+    """A model of integer items whose user is the sum of the genres watched."""
+    genres = np.concatenate([np.zeros([3, 2]), np.sign(GENRE_CANDIDATES)])
+    return tfrsb.serving.export(
+        lambda ids: tf.reduce_sum(tf.gather(tf.constant(genres, tf.float32), ids), 1),
+        folder,
+        vocabulary=tfrsb.data.Vocabulary(GENRES),
+        candidates=candidates,
+        popularity=None if candidates is None else [*range(8, 0, -1)],
+        max_length=5,
+    )
+
+
+@pytest.fixture(scope="session")
+def genres(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The version of an export of the genre model."""
+    return export_genres(tmp_path_factory.mktemp("models") / "genres")
+
+
+@pytest.fixture(scope="session")
+def make_genres() -> Callable[..., pathlib.Path]:
+    """Exports the genre model into a folder, perhaps with other candidates."""
+    return export_genres
+
+
+@pytest.fixture(scope="session")
+def titles() -> dict[int, str]:
+    """The titles of the items of the genre model."""
+    return GENRES
+
+
+@pytest.fixture(scope="session")
+def make_request() -> Callable[..., Any]:
+    """Makes the message that asks a model over gRPC."""
+    predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
+
+    def make(
+        signature: str, model: str, version: int | None = None, **inputs: Any
+    ) -> Any:
+        message = predict_pb2.PredictRequest()
+        message.model_spec.name = model
+        message.model_spec.signature_name = signature
+        if version is not None:
+            message.model_spec.version.value = version
+        for name, value in inputs.items():
+            if not hasattr(value, "tensor_shape"):
+                value = tf.make_tensor_proto(value)
+            message.inputs[name].CopyFrom(value)
+        return message
+
+    return make

@@ -4,7 +4,7 @@
  *
  * Inputs and outputs are tensors of the graph, as "operation:index"; "s" is a matrix of
  * strings, "S" the same with one dimension more, "i" a scalar int32. Every output is
- * printed on a line of its own: floats with nine digits, strings as they are. An error
+ * printed on a separate line: floats with nine digits, strings as they are. An error
  * is printed and ends the program with its TensorFlow code.
  */
 #include <stdio.h>

@@ -1,11 +1,14 @@
-"""Over gRPC and REST, in the messages and the JSON of TensorFlow Serving.
+"""The local server over gRPC and REST, in the messages and JSON of TensorFlow Serving.
 
-TensorFlow Serving itself comes as a container only, so the small server of
-`tfrs_barlow.serving` stands in for it here. It runs the model by the names of its
-signatures, and so shows that requests and answers of that form fit the model.
+TensorFlow Serving itself comes as a container only, so this server stands in for it
+here. It runs the model by the names of its signatures, and so shows that requests and
+responses of that form fit the model.
 """
 
 import base64
+import contextlib
+import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -14,12 +17,13 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
 
 import tfrs_barlow as tfrsb
 
@@ -31,7 +35,9 @@ pytest.importorskip("tensorflow_serving.apis", reason=WHY)
 
 from starlette.applications import Starlette  # noqa: E402
 from tensorflow_serving.apis import (  # noqa: E402
-    predict_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
 
@@ -42,45 +48,70 @@ from tfrs_barlow.serving.local.versions import Versions  # noqa: E402
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def versions(films: Any) -> Versions:
-    return Versions(films.version, name="films")
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server of one model in this process."""
+
+    channel: Any
+    url: str
+    request: Callable[..., Any]
+
+    def predict(self, signature: str, **inputs: Any) -> dict[str, np.ndarray]:
+        """The outputs of a request over gRPC."""
+        response = self.stub.Predict(self.request(signature, **inputs))
+        return {name: tf.make_ndarray(one) for name, one in response.outputs.items()}
+
+    @property
+    def stub(self) -> Any:
+        return prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+
+    def post(self, body: Any, path: str = ":predict") -> tuple[int, Any]:
+        """The status and the content of a response over REST; GET without a body."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(f"{self.url}{path}", data) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
 
 
-@pytest.fixture(scope="module")
-def stub(versions: Versions) -> Iterator[Any]:
-    server, port = grpc_api.start(versions, "127.0.0.1:0")
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    server.stop(grace=None).wait()
-
-
-@pytest.fixture(scope="module")
-def url(versions: Versions) -> Iterator[str]:
+@contextlib.contextmanager
+def serving(version: pathlib.Path, make_request: Callable[..., Any]) -> Iterator[Any]:
+    versions = Versions(version)
+    grpc_server, port = grpc_api.start(versions, "127.0.0.1:0")
     app = Starlette(
         routes=rest_api.routes(versions), exception_handlers=rest_api.error_handlers()
     )
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    request = functools.partial(make_request, model=versions.name)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
         thread = threading.Thread(target=server.run, args=[[listener]])
         thread.start()
-        port = listener.getsockname()[1]
-        yield f"http://127.0.0.1:{port}/v1/models/films:predict"
+        rest_port = listener.getsockname()[1]
+        url = f"http://127.0.0.1:{rest_port}/v1/models/{versions.name}"
+        yield Server(channel, url, request)
         server.should_exit = True
         thread.join()
+    grpc_server.stop(grace=None).wait()
 
 
-def request(signature: str, **inputs: Any) -> Any:
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name = "films"
-    message.model_spec.signature_name = signature
-    for name, value in inputs.items():
-        message.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    return message
+@pytest.fixture(scope="module")
+def films_server(films: Any, make_request: Callable[..., Any]) -> Iterator[Server]:
+    """Items are strings."""
+    with serving(films.version, make_request) as server:
+        yield server
 
 
-def arrays(response: Any) -> dict[str, np.ndarray]:
-    return {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
+@pytest.fixture(scope="module")
+def genre_server(
+    genres: pathlib.Path, make_request: Callable[..., Any]
+) -> Iterator[Server]:
+    """Items are integers."""
+    with serving(genres, make_request) as server:
+        yield server
 
 
 def assert_recommends(films: Any, answer: Any, histories: Any, k: int) -> None:
@@ -89,127 +120,137 @@ def assert_recommends(films: Any, answer: Any, histories: Any, k: int) -> None:
     np.testing.assert_allclose(answer["scores"], scores, atol=1e-6)
 
 
-# --- gRPC
+def serialized_example(**features: Any) -> bytes:
+    example = tf.train.Example()
+    for name, value in features.items():
+        feature = example.features.feature[name]
+        if isinstance(value, int):
+            feature.int64_list.value.append(value)
+        else:
+            feature.bytes_list.value.append(value.encode())
+    return example.SerializeToString()
+
+
+# --- Answers over gRPC
 
 
 def test_grpc_recommend(
-    films: Any, stub: Any, histories: list[list[str]], dense: np.ndarray
+    films: Any, films_server: Server, histories: list[list[str]], dense: np.ndarray
 ) -> None:
-    response = stub.Predict(request("recommend", history=dense.astype(object), k=7))
-    assert_recommends(films, arrays(response), histories, k=7)
-    whole = {
-        "history": dense.astype(object),
+    history = dense.astype(object)
+    answer = films_server.predict("recommend", history=history, k=7)
+    assert_recommends(films, answer, histories, k=7)
+
+
+def test_grpc_recommend_with_every_option_for_each_row(
+    films: Any, films_server: Server, histories: list[list[str]], dense: np.ndarray
+) -> None:
+    options = {
         "k": np.full(len(histories), 7, np.int32),
         "excluded": np.full([len(histories), 1], "", object),
         "exclude_history": np.full(len(histories), True),
     }
-    assert_recommends(
-        films, arrays(stub.Predict(request("recommend", **whole))), histories, k=7
-    )
+    answer = films_server.predict("recommend", history=dense.astype(object), **options)
+    assert_recommends(films, answer, histories, k=7)
 
 
 def test_grpc_embed_and_output_filter(
-    films: Any, stub: Any, histories: list[list[str]], dense: np.ndarray
+    films: Any, films_server: Server, histories: list[list[str]], dense: np.ndarray
 ) -> None:
-    message = request("embed", history=dense.astype(object))
+    message = films_server.request("embed", history=dense.astype(object))
     message.output_filter.append("embedding")
-    answer = arrays(stub.Predict(message))
-    assert set(answer) == {"embedding"}
+    outputs = films_server.stub.Predict(message).outputs
+    assert set(outputs) == {"embedding"}
     np.testing.assert_allclose(
-        answer["embedding"], films.embeddings(histories), atol=1e-6
+        tf.make_ndarray(outputs["embedding"]), films.embeddings(histories), atol=1e-6
     )
 
 
-def test_grpc_examples(films: Any, stub: Any) -> None:
-    example = tf.train.Example()
-    example.features.feature["history"].bytes_list.value.append(b"Film 03")
-    example.features.feature["k"].int64_list.value.append(3)
-    answer = stub.Predict(
-        request("recommend_examples", examples=[example.SerializeToString()])
+def test_grpc_examples(films: Any, films_server: Server) -> None:
+    example = serialized_example(history="Film 03", k=3)
+    answer = films_server.predict("recommend_examples", examples=[example])
+    assert_recommends(films, answer, [["Film 03"]], k=3)
+
+
+def test_grpc_says_what_has_answered(genre_server: Server) -> None:
+    message = genre_server.request("", version=1, history=np.array([[10]]))
+    spec = genre_server.stub.Predict(message).model_spec
+    assert (spec.name, spec.version.value) == ("genres", 1)
+    assert spec.signature_name == "serving_default"
+
+
+def test_grpc_status_and_metadata(genre_server: Server) -> None:
+    asked = get_model_status_pb2.GetModelStatusRequest()
+    asked.model_spec.name = "genres"
+    (status,) = (
+        model_service_pb2_grpc.ModelServiceStub(genre_server.channel)
+        .GetModelStatus(asked)
+        .model_version_status
     )
-    assert_recommends(films, arrays(answer), [["Film 03"]], k=3)
+    assert (status.version, status.state) == (1, 30)
+    described = get_model_metadata_pb2.GetModelMetadataRequest(
+        metadata_field=["signature_def"]
+    )
+    described.model_spec.name = "genres"
+    packed = genre_server.stub.GetModelMetadata(described).metadata["signature_def"]
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert packed.Unpack(signatures)
+    assert set(signatures.signature_def["recommend"].outputs) == {
+        *("ids", "scores", "cold_start")
+    }
 
 
-@pytest.mark.parametrize(
-    "inputs",
-    [
-        {"history": [["Film 01"]], "k": 0},
-        {"history": [["Film 01"]], "k": 41},
-        {"history": [[["Film 01"]]], "k": 5},
-    ],
-)
-def test_grpc_answers_a_bad_request_with_an_error_and_the_next_one(
-    films: Any, stub: Any, inputs: dict[str, Any]
-) -> None:
-    with pytest.raises(grpc.RpcError) as error:
-        stub.Predict(request("recommend", **inputs))
-    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    answer = stub.Predict(request("recommend", history=[["Film 03"]], k=3))
-    assert_recommends(films, arrays(answer), [["Film 03"]], k=3)
-
-
-# --- REST
-
-
-def post(url: str, body: Any) -> Any:
-    call = urllib.request.Request(url, json.dumps(body).encode())
-    with urllib.request.urlopen(call) as response:
-        return json.load(response)
+# --- Answers over REST
 
 
 def columns(predictions: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in predictions] for name in predictions[0]}
 
 
-def test_rest_by_instances_of_one_input(films: Any, url: str) -> None:
-    answer = post(url, {"instances": [["Film 03", "Film 01"], ["Film 02", ""]]})
+def test_rest_by_instances_of_one_input(films: Any, films_server: Server) -> None:
+    body = {"instances": [["Film 03", "Film 01"], ["Film 02", ""]]}
+    status, answer = films_server.post(body)
+    assert status == 200
     histories = [["Film 03", "Film 01"], ["Film 02"]]
     assert_recommends(films, columns(answer["predictions"]), histories, k=5)
 
 
-def test_rest_by_instances_of_several_inputs(films: Any, url: str) -> None:
+def test_rest_by_instances_of_several_inputs(films: Any, films_server: Server) -> None:
     instance = {
-        "history": ["Film 03"],
-        "k": 3,
-        "excluded": [""],
-        "exclude_history": True,
+        **{"history": ["Film 03"], "k": 3},
+        **{"excluded": [""], "exclude_history": True},
     }
     body = {"signature_name": "recommend", "instances": [instance]}
-    answer = columns(post(url, body)["predictions"])
-    assert_recommends(films, answer, [["Film 03"]], k=3)
+    _, answer = films_server.post(body)
+    assert_recommends(films, columns(answer["predictions"]), [["Film 03"]], k=3)
 
 
-def test_rest_by_inputs(films: Any, url: str) -> None:
-    inputs = {
-        "history": [["Film 03"]],
-        "k": 3,
-        "excluded": [[""]],
-        "exclude_history": True,
-    }
-    answer = post(url, {"signature_name": "recommend", "inputs": inputs})
-    assert_recommends(films, answer["outputs"], [["Film 03"]], k=3)
+def inputs_body(**inputs: Any) -> dict[str, Any]:
+    valid = {"history": [[10]], "k": 2, "excluded": [[13]], "exclude_history": True}
+    return {"signature_name": "recommend", "inputs": {**valid, **inputs}}
 
 
-def test_rest_examples(films: Any, url: str) -> None:
-    example = tf.train.Example()
-    example.features.feature["history"].bytes_list.value.append(b"Film 03")
-    encoded = base64.b64encode(example.SerializeToString()).decode()
+def test_rest_by_inputs_of_a_version(genre_server: Server) -> None:
+    expected = {"ids": [[12, 11]], "scores": [[3.0, 2.0]], "cold_start": [False]}
+    answer = genre_server.post(inputs_body(), "/versions/1:predict")
+    assert answer == (200, {"outputs": expected})
+
+
+def test_rest_examples(films: Any, films_server: Server) -> None:
+    encoded = base64.b64encode(serialized_example(history="Film 03")).decode()
     body = {"signature_name": "recommend_examples", "instances": [{"b64": encoded}]}
-    answer = columns(post(url, body)["predictions"])
-    assert_recommends(films, answer, [["Film 03"]], k=5)
+    _, answer = films_server.post(body)
+    assert_recommends(films, columns(answer["predictions"]), [["Film 03"]], k=5)
 
 
-def test_rest_answers_a_bad_request_with_an_error(url: str) -> None:
-    inputs = {
-        "history": [["Film 03"]],
-        "k": 0,
-        "excluded": [[""]],
-        "exclude_history": True,
-    }
-    with pytest.raises(urllib.error.HTTPError) as error:
-        post(url, {"signature_name": "recommend", "inputs": inputs})
-    assert error.value.code == 400
-    assert "k must lie in" in json.load(error.value)["error"]
+def test_rest_status_and_metadata(genre_server: Server) -> None:
+    _, answer = genre_server.post(None, path="")
+    (status,) = answer["model_version_status"]
+    assert (status["version"], status["state"]) == ("1", "AVAILABLE")
+    assert status["status"] == {"error_code": "OK", "error_message": ""}
+    _, answer = genre_server.post(None, path="/versions/1/metadata")
+    metadata = answer["metadata"]["signature_def"]["signature_def"]
+    assert metadata["embed"]["inputs"]["history"]["dtype"] == "DT_INT64"
 
 
 def curls(page: pathlib.Path) -> list[Any]:
@@ -218,9 +259,7 @@ def curls(page: pathlib.Path) -> list[Any]:
     return [json.loads(shlex.split(command)[-1]) for command in commands]
 
 
-def test_the_requests_in_the_documentation_are_answered(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_the_requests_in_the_documentation_are_answered(tmp_path: pathlib.Path) -> None:
     films = ["Alien", "Brazil", "Casablanca", "Dune", "Eraserhead", "Fargo"]
     version = tfrsb.serving.export(
         lambda ids: tf.one_hot(ids[:, 0], 9),
@@ -237,3 +276,144 @@ def test_the_requests_in_the_documentation_are_answered(
         for row in rows:
             assert set(np.ravel(row["ids"])) - {""} <= set(films)
             assert not np.any(row["cold_start"])
+
+
+# --- Bad requests
+
+
+def history(*items: int) -> np.ndarray:
+    return np.array([items], np.int64)
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "message"),
+    [
+        ({"history": [["Alien"]]}, "INVALID_ARGUMENT", "history must be int64"),
+        ({"history": [[[1]]]}, "INVALID_ARGUMENT", "history must be int64 of shape"),
+        ({"history": history(10), "k": 0}, "INVALID_ARGUMENT", "k must lie in"),
+        ({"history": history(10), "k": 9}, "INVALID_ARGUMENT", "k must lie in"),
+        ({"history": [["x" * 2**20]]}, "INVALID_ARGUMENT", "history must be int64"),
+        ({"k": 3}, "INVALID_ARGUMENT", "Missing but required: ['history']"),
+        ({"history": history(10), "more": 1}, "INVALID_ARGUMENT", "extra: ['more']"),
+        ({"signature": "sing"}, "INVALID_ARGUMENT", '"sing" not found'),
+        ({"model": "songs"}, "NOT_FOUND", "Latest(songs)"),
+        ({"version": 7}, "NOT_FOUND", "Specific(genres, 7)"),
+    ],
+)
+def test_grpc_refuses(
+    genre_server: Server, bad: dict[str, Any], code: str, message: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        genre_server.predict(**{"signature": "recommend", **bad})
+    assert error.value.code().name == code
+    assert message in error.value.details()
+    assert len(error.value.details()) < 1100
+    assert genre_server.predict("recommend", history=history(10), k=3)
+
+
+def test_grpc_refuses_an_unknown_output(genre_server: Server) -> None:
+    message = genre_server.request("recommend", history=history(10))
+    message.output_filter.append("prices")
+    with pytest.raises(grpc.RpcError, match="prices"):
+        genre_server.stub.Predict(message)
+
+
+def forged(dtype: int, *sizes: int, unknown_rank: bool = False) -> Any:
+    """A message of one element that no client would write for it."""
+    proto = tensor_pb2.TensorProto(dtype=dtype)
+    proto.tensor_shape.unknown_rank = unknown_rank
+    for size in sizes:
+        proto.tensor_shape.dim.add().size = size
+    if dtype == types_pb2.DT_STRING:
+        proto.string_val.append(b"Film 01")
+    else:
+        proto.int_val.append(3)
+    return proto
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        # TensorFlow ended the process for arrays of objects of more than 32 axes.
+        *({"history": forged(types_pb2.DT_STRING, *[1] * n)} for n in (33, 64, 300)),
+        {"history": forged(types_pb2.DT_STRING, -1, 1)},
+        {"history": forged(types_pb2.DT_STRING, -7, 1)},
+        {"history": forged(types_pb2.DT_STRING, unknown_rank=True)},
+        {"history": forged(types_pb2.DT_INVALID, 1, 1)},
+        {"history": forged(types_pb2.DT_RESOURCE, 1, 1)},
+        {"k": forged(types_pb2.DT_INT32, *[1] * 9)},
+        {"k": forged(types_pb2.DT_INT32, *[1] * 300)},
+    ],
+)
+def test_grpc_refuses_forged_tensors(films_server: Server, bad: dict[str, Any]) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        films_server.predict("recommend", **{"history": [["Film 01"]], **bad})
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert films_server.predict("recommend", history=[["Film 01"]])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"instances": [[10]', "must be JSON"),
+        (b"x" * 2**20, "must be JSON"),
+        (b"[" * 10**5, "must be JSON"),
+        (b"[1]", "must be a JSON object, but it is a list"),
+        ({}, "instances and inputs"),
+        ({"instances": [[10]], "inputs": [[10]]}, "instances and inputs"),
+        ({"instances": []}, "at least one row"),
+        ({"instances": [["Alien"]]}, "history must be a int64 tensor"),
+        ({"instances": [[10], [10, 11]]}, "history must be a int64 tensor"),
+        ({"instances": [[[10]]]}, "history must be a int64 tensor"),
+        ({"instances": [10]}, "history must be int64 of shape"),
+        ({"instances": [[2**70]]}, "history must be a int64 tensor"),
+        ({"instances": [{"history": [10]}, {"story": [10]}]}, "row 1 does not"),
+        ({"signature_name": "sing", "inputs": 1}, '"sing" not found'),
+        ({"signature_name": 7, "inputs": 1}, "signature_name must be a string"),
+        ({"signature_name": "recommend", "inputs": [[10]]}, "must be named"),
+        ({"signature_name": "recommend", "inputs": {"k": 3}}, "Missing named input"),
+        (inputs_body(k=0), "k must lie in"),
+        (inputs_body(k=9), "k must lie in"),
+        (inputs_body(k=2.5), "k must be a int32 tensor"),
+        (inputs_body(k=2**40), "k must be a int32 tensor"),
+        (inputs_body(k="x" * 2**20), "k must be a int32 tensor"),
+        (inputs_body(exclude_history=1), "exclude_history must be a bool tensor"),
+    ],
+)
+def test_rest_refuses(genre_server: Server, body: Any, message: str) -> None:
+    status, answer = genre_server.post(body)
+    assert status == 400
+    assert message in answer["error"]
+    assert len(answer["error"]) < 1100
+    assert genre_server.post({"instances": [[10]]})[0] == 200
+
+
+@pytest.mark.parametrize("depth", [3, 33, 255, 900])
+@pytest.mark.parametrize("before", [b"", b'["Film 02"], '])
+def test_rest_refuses_deeply_nested_lists(
+    films_server: Server, depth: int, before: bytes
+) -> None:
+    """TensorFlow ended the process for strings in 255 lists and more."""
+    nested = b"[" * depth + b'"Film 01"' + b"]" * depth
+    status, answer = films_server.post(b'{"instances": [%s%s]}' % (before, nested))
+    assert status == 400
+    assert "nested more deeply" in answer["error"]
+    assert films_server.post({"instances": [["Film 01"]]})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "value", [[["Film 01", 7]], [["Film 01", None]], [[{"b64": "?"}]], [[{"b64": 3}]]]
+)
+def test_rest_refuses_what_is_no_string(films_server: Server, value: Any) -> None:
+    status, answer = films_server.post({"instances": value})
+    assert status == 400
+    assert "history must be a string tensor" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["x:predict", "/versions/7", "/nothing", ":predict", ":sing"]
+)
+def test_rest_refuses_other_paths(genre_server: Server, path: str) -> None:
+    status, answer = genre_server.post(None, path)  # :predict is for POST only.
+    assert status == 404
+    assert answer["error"]

@@ -39,7 +39,7 @@ def test_it_is_the_next_version_and_whole(
 
 
 @pytest.mark.parametrize("path", [".", "../link"])
-def test_it_is_beside_its_source_by_whatever_path(
+def test_it_is_next_to_its_source_by_any_path(
     films: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     source = tmp_path / "versions" / "1"
@@ -149,7 +149,7 @@ def test_more_items_than_before_and_then_fewer(
         ({"items": [*ITEMS[:-1], "Film 10"]}, ValueError, "must be unique"),
         ({"items": [*ITEMS[:-1], ""]}, ValueError, "must not hold"),
         ({"items": [*ITEMS[:-1], 3]}, TypeError, "all integers or all strings"),
-        ({"items": range(40)}, ValueError, "items must have the type .* string"),
+        ({"items": range(40)}, ValueError, "items must have the type string"),
         ({"items": "Alien"}, TypeError, "items must be several items"),
         ({"items": 40}, TypeError, "items must be several items"),
         ({"candidates": ITEMS}, TypeError, "candidates must be numbers"),

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import tfrs_barlow as tfrsb
 
+ROOT = pathlib.Path(__file__).parents[2]
 WITHOUT_THE_PACKAGE = {"TF_CPP_MIN_LOG_LEVEL": "3", "PATH": os.environ["PATH"]}
 
 
@@ -52,16 +54,18 @@ print(json.dumps({
 """
 
 
-def test_python_that_has_only_tensorflow(
-    films: Any, histories: list[list[str]], dense: np.ndarray, tmp_path: pathlib.Path
+def assert_python_answers(
+    python: str | pathlib.Path,
+    films: Any,
+    version: pathlib.Path,
+    histories: list[list[str]],
+    dense: np.ndarray,
 ) -> None:
+    """A process of `python`, with TensorFlow alone, loads and asks the model."""
     process = subprocess.run(
-        [
-            *(sys.executable, "-c", CLEAN_PROCESS),
-            *(films.version, json.dumps(dense.tolist())),
-        ],
+        [python, "-c", CLEAN_PROCESS, version, json.dumps(dense.tolist())],
         env=WITHOUT_THE_PACKAGE,
-        cwd=tmp_path,
+        cwd=version,
         capture_output=True,
         text=True,
     )
@@ -72,6 +76,12 @@ def test_python_that_has_only_tensorflow(
         answer["embedding"], films.embeddings(histories), atol=1e-6
     )
     assert_recommends(films, histories, answer["ids"], answer["scores"])
+
+
+def test_python_that_has_only_tensorflow(
+    films: Any, histories: list[list[str]], dense: np.ndarray
+) -> None:
+    assert_python_answers(sys.executable, films, films.version, histories, dense)
 
 
 def test_the_command_line(tmp_path: pathlib.Path) -> None:
@@ -153,10 +163,14 @@ def matrix(rows: np.ndarray) -> list[str]:
     return ["s", *map(str, rows.shape), *rows.flatten().tolist()]
 
 
-def test_c(
-    serve: pathlib.Path, films: Any, histories: list[list[str]], dense: np.ndarray
+def assert_c_answers(
+    serve: pathlib.Path,
+    films: Any,
+    version: pathlib.Path,
+    histories: list[list[str]],
+    dense: np.ndarray,
 ) -> None:
-    process = run_c(serve, films.version, {"history": matrix(dense), "k": ["i", "7"]})
+    process = run_c(serve, version, {"history": matrix(dense), "k": ["i", "7"]})
     assert process.returncode == 0, process.stderr
     titles, scores, cold_start = (
         np.array(line.split("\t")).reshape(len(histories), -1)
@@ -164,6 +178,12 @@ def test_c(
     )
     assert_recommends(films, histories, titles, scores.astype(np.float32))
     assert cold_start.flatten().tolist() == list("1100010")
+
+
+def test_c(
+    serve: pathlib.Path, films: Any, histories: list[list[str]], dense: np.ndarray
+) -> None:
+    assert_c_answers(serve, films, films.version, histories, dense)
 
 
 def test_c_may_leave_out_what_has_a_default(serve: pathlib.Path, films: Any) -> None:
@@ -191,3 +211,86 @@ def test_c_gets_an_error_for_a_bad_request(
     process = run_c(serve, films.version, request)
     assert process.returncode == tf.errors.INVALID_ARGUMENT, process.stdout
     assert message in process.stderr
+
+
+# --- Another TensorFlow: the image tensorflow/serving:2.20.0 has this one
+
+OTHER = "2.20"
+EXPORT = """
+import sys
+import numpy as np
+import tensorflow as tf
+import tfrs_barlow as tfrsb
+
+assert tf.__version__.startswith(sys.argv[3])
+films = np.load(sys.argv[1])
+table, kernel, bias = (tf.Variable(films[name]) for name in ("table", "kernel", "bias"))
+tfrsb.serving.export(
+    lambda ids: tf.reshape(tf.gather(table, ids), [-1, 24]) @ kernel + bias,
+    sys.argv[2],
+    vocabulary=tfrsb.data.Vocabulary(films["titles"].tolist()),
+    candidates=films["candidates"],
+    popularity=films["popularity"],
+    max_length=6,
+    default_k=5,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def other_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """Python with this package and the other TensorFlow, installed for these tests."""
+    folder = tmp_path_factory.mktemp("other")
+    shutil.copytree(ROOT / "tfrs_barlow", folder / "source" / "tfrs_barlow")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(ROOT / name, folder / "source")
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    releases = [f"{name}=={OTHER}.*" for name in ("tensorflow", "tf-keras")]
+    pip = (python, "-m", "pip", "install", "--quiet", "--no-cache-dir")
+    subprocess.run([*pip, folder / "source", *releases], check=True)
+    yield python
+    shutil.rmtree(folder)  # Two gigabytes.
+
+
+@pytest.mark.slow
+def test_what_another_tensorflow_exported_is_loaded(
+    other_python: pathlib.Path,
+    serve: pathlib.Path,
+    films: Any,
+    histories: list[list[str]],
+    dense: np.ndarray,
+    tmp_path: pathlib.Path,
+) -> None:
+    weights = zip(("table", "kernel", "bias"), films.tower.get_weights(), strict=True)
+    np.savez(
+        tmp_path / "films.npz",
+        titles=films.titles,
+        candidates=films.candidates,
+        popularity=films.popularity,
+        **dict(weights),
+    )
+    subprocess.run(
+        [
+            *(other_python, "-c", EXPORT),
+            *(tmp_path / "films.npz", tmp_path / "models", OTHER),
+        ],
+        env={**WITHOUT_THE_PACKAGE, "TF_USE_LEGACY_KERAS": "1"},
+        cwd=tmp_path,
+        check=True,
+    )
+    version = tmp_path / "models" / "1"
+    assert tf.saved_model.load(version).tensorflow_version.startswith(OTHER)
+    tfrsb.serving.load(version)
+    assert_python_answers(sys.executable, films, version, histories, dense)
+    assert_c_answers(serve, films, version, histories, dense)
+
+
+@pytest.mark.slow
+def test_another_tensorflow_loads_what_is_exported_here(
+    other_python: pathlib.Path,
+    films: Any,
+    histories: list[list[str]],
+    dense: np.ndarray,
+) -> None:
+    assert_python_answers(other_python, films, films.version, histories, dense)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-Answer = dict[str, np.ndarray]
+Response = dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ class Session:
             graph = tf.compat.v1.saved_model.load(self.session, ["serve"], str(version))
         self.signatures = graph.signature_def
 
-    def __call__(self, signature: str, **inputs: Any) -> Answer:
+    def __call__(self, signature: str, **inputs: Any) -> Response:
         definition = self.signatures[signature]
         return self.session.run(
             {name: info.name for name, info in definition.outputs.items()},
@@ -50,7 +50,9 @@ def example(**features: Any) -> bytes:
     return message.SerializeToString()
 
 
-def assert_recommends(answer: Answer, expected: tuple[np.ndarray, np.ndarray]) -> None:
+def assert_recommends(
+    answer: Response, expected: tuple[np.ndarray, np.ndarray]
+) -> None:
     titles, scores = expected
     np.testing.assert_array_equal(np.asarray(answer["ids"]).astype(str), titles)
     np.testing.assert_allclose(answer["scores"], scores, atol=1e-6)
@@ -109,7 +111,7 @@ def test_seen_and_excluded_items_are_left_out_on_request(
     assert_recommends(answer, films.recommended(histories, 40, excluded=out))
 
 
-def test_each_row_may_have_a_wish_of_its_own(films: Any, model: Any) -> None:
+def test_each_row_may_have_its_own_options(films: Any, model: Any) -> None:
     histories = [["Film 03"], ["Film 04"], ["Film 05"]]
     k, hide = [2, 9, 4], [True, False, True]
     excluded = [["Film 08", ""], ["", ""], ["Film 09", "Film 10"]]
@@ -171,7 +173,7 @@ def test_examples_get_the_answers_of_dense_histories(
     assert_equal(answer, getattr(model, name)(tf.constant(dense)))
 
 
-def test_an_example_may_hold_a_wish(model: Any) -> None:
+def test_an_example_may_hold_options(model: Any) -> None:
     answer = model.recommend_examples(
         tf.constant(
             [

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving reads beside the model, parsed by its own messages."""
+"""What TensorFlow Serving reads in addition to the model, parsed by its messages."""
 
 import pathlib
 from typing import Any

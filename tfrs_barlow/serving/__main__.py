@@ -1,12 +1,11 @@
 """Serves an export on this machine, as TensorFlow Serving would, with a page to try it.
 
+    python -m tfrs_barlow.serving MODEL_DIR
+    python -m tfrs_barlow.serving MODEL_DIR --titles=movies.csv --users=ratings.csv
     python -m tfrs_barlow.serving
-    python -m tfrs_barlow.serving --model=path/to/export
-    python -m tfrs_barlow.serving --model=path/to/export \
-        --titles=movies.csv --users=ratings.csv
 
-The first trains a small model of made-up films, once, and serves that. A newer version
-in the folder of the model is taken up while requests go on.
+The last trains a small model of made-up films, once, and serves that. A new version in
+the folder of the model replaces the old one while requests continue.
 """
 
 from __future__ import annotations
@@ -24,13 +23,16 @@ try:
     import uvicorn
     from starlette.applications import Starlette
 except ImportError as missing:
-    raise SystemExit(f"error: {missing}. pip install 'tfrs-barlow[serve]'") from missing
+    raise SystemExit(
+        f"error: the local server needs more packages ({missing}). Install them with "
+        "pip install 'tfrs-barlow[serve]'."
+    ) from missing
 
 from tfrs_barlow.serving.local import demo, grpc_api, page, rest_api, tables
 from tfrs_barlow.serving.local.guide import Guide
 from tfrs_barlow.serving.local.versions import Versions
 
-_DEMO = pathlib.Path("runs") / "serve_locally"
+_DEMO = pathlib.Path("runs") / "serving_demo"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -77,27 +79,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--model",
-        type=pathlib.Path,
-        help="an export, or the folder of its versions (default: one is made)",
+    path = functools.partial(parser.add_argument, type=pathlib.Path)
+    path(
+        "model",
+        nargs="?",
+        metavar="MODEL_DIR",
+        help="an export, or the folder of its versions (default: a small model)",
     )
-    parser.add_argument(
-        "--titles", type=pathlib.Path, help="a CSV file with the columns item, title"
-    )
-    parser.add_argument(
-        "--users",
-        type=pathlib.Path,
-        help="a CSV file with the columns user, item and, if there is one, time",
-    )
+    path("--titles", help="a CSV file with the columns item, title")
+    path("--users", help="a CSV file with the columns user, item and perhaps time")
     parser.add_argument("--name", help="of the model (default: that of its folder)")
     parser.add_argument("--host", default="localhost", help="default: %(default)s")
-    parser.add_argument(
-        "--port", type=int, default=8501, help="page and REST (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--grpc_port", type=int, default=8500, help="default: %(default)s"
-    )
+    port = functools.partial(parser.add_argument, type=int)
+    port("--port", default=8501, help="of page and REST (default: %(default)s)")
+    port("--grpc_port", default=8500, help="default: %(default)s")
     return parser
 
 
@@ -113,14 +108,14 @@ def _use_demo(flags: argparse.Namespace) -> None:
 def _listen(host: str, port: int, flag: str) -> socket.socket:
     try:
         return socket.create_server((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise OSError(
             f"{flag} must be a free port of {host}, but {port} is not: {error}"
         ) from error
 
 
 def _serve_grpc(versions: Versions, host: str, port: int) -> tuple[grpc.Server, int]:
-    # gRPC does not say why it cannot have a port.
+    # gRPC does not say why a port is not free.
     _listen(host, port, "--grpc_port").close()
     return grpc_api.start(versions, f"{host}:{port}")
 

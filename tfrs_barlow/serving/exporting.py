@@ -13,11 +13,10 @@ from tfrs_barlow._checks import boolean, integer, one_of
 from tfrs_barlow.data import Vocabulary
 from tfrs_barlow.serving import manifest, versions
 from tfrs_barlow.serving.candidates import CandidateTable
-from tfrs_barlow.serving.index import ExactIndex
 from tfrs_barlow.serving.items import tokens_of
 from tfrs_barlow.serving.manifest import Description
 from tfrs_barlow.serving.responses import Embedder, Recommender
-from tfrs_barlow.serving.scann import ScannIndex, recall
+from tfrs_barlow.serving.scann import INDEXES, ScannIndex, recall
 from tfrs_barlow.serving.signatures import embed_signatures, recommend_signatures
 from tfrs_barlow.serving.tf_serving import write_configuration, write_warmup_requests
 from tfrs_barlow.serving.towers import (
@@ -28,8 +27,6 @@ from tfrs_barlow.serving.towers import (
     refuse_python,
     state,
 )
-
-_INDEXES = {"exact": ExactIndex, "scann": ScannIndex}
 
 
 def export(
@@ -141,13 +138,18 @@ def export(
     max_length = integer("max_length", max_length, at_least=1)
     default_k = integer("default_k", default_k, at_least=1)
     exclude_history = boolean("exclude_history", exclude_history)
-    one_of("index", index, _INDEXES)
+    one_of("index", index, INDEXES)
     if not callable(query_tower):
         raise TypeError(f"query_tower must be callable, but it is {query_tower!r}.")
     tokens_of("vocabulary", vocabulary)
     infer = inference(query_tower)
     dim = embedding_dim(infer, max_length)
-    table = _candidate_table(candidates, popularity, vocabulary, dim)
+    table = None
+    if candidates is not None:
+        embeddings = candidate_embeddings(candidates, vocabulary)
+        table = CandidateTable(vocabulary, embeddings, popularity, dim)
+    elif popularity is not None:
+        raise ValueError("popularity must be None if candidates are None.")
 
     default_k = min(default_k, len(vocabulary))
     model = tf.Module()
@@ -155,7 +157,7 @@ def export(
     functions = embed_signatures(model.embedder)
     found = None
     if table is not None:
-        candidate_index = _INDEXES[index](table)
+        candidate_index = INDEXES[index](table)
         if isinstance(candidate_index, ScannIndex):
             found = recall(candidate_index, model.embedder.embed)
         model.recommender = Recommender(model.embedder, candidate_index)
@@ -188,17 +190,3 @@ def export(
     version = versions.publish(folder, write)
     write_configuration(folder)
     return version
-
-
-def _candidate_table(
-    candidates: npt.ArrayLike | tf.Tensor | Tower | None,
-    popularity: npt.ArrayLike | None,
-    vocabulary: Vocabulary,
-    dim: int,
-) -> CandidateTable | None:
-    if candidates is None:
-        if popularity is not None:
-            raise ValueError("popularity must be None if candidates are None.")
-        return None
-    embeddings = candidate_embeddings(candidates, vocabulary)
-    return CandidateTable(vocabulary, embeddings, popularity, dim)

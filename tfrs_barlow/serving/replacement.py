@@ -7,7 +7,6 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy.typing as npt
 import tensorflow as tf
@@ -15,12 +14,10 @@ import tensorflow as tf
 from tfrs_barlow.data import Vocabulary
 from tfrs_barlow.serving import manifest, versions
 from tfrs_barlow.serving.candidates import CandidateTable
+from tfrs_barlow.serving.index import ExactIndex
 from tfrs_barlow.serving.items import tokens_of
 from tfrs_barlow.serving.manifest import Description
-from tfrs_barlow.serving.scann import ScannIndex, recall
-
-_INDEX = "recommender/index"
-"""The path of the index in the module that `export` saves."""
+from tfrs_barlow.serving.scann import INDEXES, ScannIndex, recall
 
 
 def replace_candidates(
@@ -95,10 +92,11 @@ def replace_candidates(
     _check_fit(items, popularity, about)
     table = CandidateTable(items, candidates, popularity, about.dim)
 
-    values = _variables(table)
-    if about.index == "scann":
-        about, states = _scann(source, table, about)
-        values |= states
+    index = INDEXES[about.index](table)
+    about = dataclasses.replace(about, candidates=len(items))
+    if isinstance(index, ScannIndex):
+        embed = tf.saved_model.load(str(source)).embed
+        about = dataclasses.replace(about, recall=recall(index, embed))
 
     def leave_out(folder: str, _: list[str]) -> set[str]:
         # The fingerprint belongs to the old variables; no loader needs one.
@@ -108,8 +106,8 @@ def replace_candidates(
     def write(draft: pathlib.Path) -> None:
         # Never follows a link, not even one that was made after the check.
         shutil.copytree(source, draft, ignore=leave_out, symlinks=True)
-        _copy_variables(source, draft, values)
-        manifest.write(draft, dataclasses.replace(about, candidates=len(items)))
+        _copy_variables(source, draft, _variables(index))
+        manifest.write(draft, about)
 
     return versions.publish(source.parent, write)
 
@@ -120,8 +118,8 @@ def _check_fit(
     kind = "string" if tokens_of("items", items).dtype == object else "int64"
     if kind != about.item_type:
         raise ValueError(
-            f"items must have the type of the export's, {about.item_type}, but they "
-            f"are of type {kind}."
+            f"items must have the type {about.item_type}, as in the export, but they "
+            f"have {kind}."
         )
     if len(items) < about.default_k:
         raise ValueError(
@@ -135,35 +133,17 @@ def _check_fit(
         )
 
 
-def _variables(table: CandidateTable) -> dict[str, tf.Tensor]:
+def _variables(index: ExactIndex) -> dict[str, tf.Tensor]:
     """Returns the variables of the index under their names in the checkpoint."""
-    values: dict[str, Any] = {
-        "items/tokens": tokens_of("items", table.items),
-        "blocks": table.blocks,
-        "inverse_norms": table.inverse_norms,
-    }
-    if table.popularity is not None:
-        values["popularity"] = table.popularity
-    return {_key(name): tf.constant(value) for name, value in values.items()}
-
-
-def _scann(
-    source: pathlib.Path, table: CandidateTable, about: Description
-) -> tuple[Description, dict[str, tf.Tensor]]:
-    """Returns the description and the variables of a new ScaNN index."""
-    index = ScannIndex(table)
-    model = tf.saved_model.load(str(source))
-    about = dataclasses.replace(about, recall=recall(index, model.embed))
-    states = {
-        _key(f"state/{name}"): value.read_value()
-        for name, value in vars(index.state).items()
+    values = {**vars(index), "items/tokens": index.items.tokens}
+    if isinstance(index, ScannIndex):
+        values |= {f"state/{name}": value for name, value in vars(index.state).items()}
+    return {
+        # `export` saves a module in which the index is at this path.
+        f"recommender/index/{name}/.ATTRIBUTES/VARIABLE_VALUE": value.read_value()
+        for name, value in values.items()
         if isinstance(value, tf.Variable)
     }
-    return about, states
-
-
-def _key(name: str) -> str:
-    return f"{_INDEX}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def _copy_variables(

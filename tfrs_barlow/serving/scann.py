@@ -92,6 +92,10 @@ class ScannIndex(ExactIndex):
         )
 
 
+INDEXES = {"exact": ExactIndex, "scann": ScannIndex}
+"""The indexes by name."""
+
+
 def _best_left(
     positions: tf.Tensor, scores: tf.Tensor, k: tf.Tensor, hidden: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -78,8 +78,8 @@ def refuse_python(embed: Any) -> None:
 def state(tower: Tower, embed: Any) -> list[Any]:
     """Returns what the SavedModel must store for `embed` to run.
 
-    Storing the tower itself would make Keras trace and store every layer a second
-    time, along with the optimizer and the metrics of a compiled model.
+    To store the tower itself would make Keras trace and store every layer a second
+    time, with the optimizer and the metrics of a compiled model.
     """
     modules = [tower, *tower.submodules] if isinstance(tower, tf.Module) else []
     tables = [

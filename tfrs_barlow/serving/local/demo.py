@@ -1,4 +1,4 @@
-"""A small model of made-up films, for who has none yet."""
+"""A small model of made-up films, to try the server without a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STEPS = 500
 
 
 def make(folder: pathlib.Path) -> None:
-    """Trains and exports a model into `folder/films`; titles and users beside it."""
+    """Trains and exports a model into `folder/films`; titles and users next to it."""
     log = tfrsb.data.generate_synthetic_log(num_users=2_000, num_items=300)
     sequences, vocabulary = tfrsb.data.build_sequences(log)
     tf.keras.utils.set_random_seed(0)

@@ -1,4 +1,4 @@
-"""What a client is told when its request fails."""
+"""What a client learns when its request fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CLIENT_ERRORS = (
     *(tf.errors.OpError, TypeError, ValueError),
     *(OverflowError, RecursionError),
 )
-"""What a bad request raises: in TensorFlow, or where it is made into tensors."""
+"""What a bad request raises, in TensorFlow or before."""
 
 _LONGEST = 1_000  # A message may quote the request; gRPC sends 8 kB at most.
 
@@ -23,7 +23,7 @@ def code_of(error: Exception) -> int:
 
 
 def message_of(error: Exception) -> str:
-    """Returns what went wrong, without where in the graph it did."""
+    """Returns what went wrong, without the place in the graph."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     text = re.sub(
         r"(?s)^Graph execution error:.*<stack traces unavailable>\n", "", text

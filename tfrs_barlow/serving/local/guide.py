@@ -1,4 +1,4 @@
-"""What the page shows of a model: titles, recommendations, near users."""
+"""What the page shows of a model: titles, recommendations, similar users."""
 
 from __future__ import annotations
 
@@ -12,53 +12,48 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_barlow.serving.local.servable import Servable
-from tfrs_barlow.serving.local.tables import Histories
 
 _USERS_AT_ONCE = 512
-_SHOWN = 6  # Of what a user has watched.
+_SHOWN = 6
+"""How many items of a similar user are shown."""
 
 
 class Guide(Servable):
-    """A servable that knows titles, and whose histories are near to one.
+    """A servable that knows titles, and users to compare a history with.
 
-    Ids are strings here, as JavaScript rounds large integers.
+    Ids are strings here, since JavaScript rounds large integers.
+
+    Args:
+        folder: The folder of the version.
+        titles: By id; an item without one is shown by its id.
+        histories: By user; the users to compare with.
     """
 
     def __init__(
         self,
         folder: pathlib.Path,
         titles: Mapping[str, str] | None = None,
-        histories: Histories | None = None,
+        histories: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Loads the version in `folder`, and embeds the users.
-
-        Args:
-            folder: The version.
-            titles: By id; an item without one is shown by its id.
-            histories: The users among whom near ones are sought.
-
-        Raises:
-            ValueError: If an item of the histories cannot be one of the export.
-        """
         super().__init__(folder)
         self._titles = dict(titles or {})
         self._is_string = self.description.item_type == "string"
-        # All candidates, and the popular ones first where it is known which are.
+        # All candidates, and the popular ones first if the export knows them.
         answer = self._recommend([], self.description.candidates or 1)
         self._popular = [item["id"] for item in answer["items"]]
         self._folded = [_folded(self.title(item)) for item in self._popular]
-        self._histories = histories
-        if histories is not None:
-            self._embeddings = self._embed(histories.items)
+        self._users = [*(histories or {}).items()]
+        self._embeddings = self._embed([items for _, items in self._users])
 
     def title(self, item: str) -> str:
         """Returns the title of an item, or its id if it has none."""
         return self._titles.get(item, item)
 
     def search(self, text: str, limit: int = 12) -> list[dict[str, str]]:
-        """Returns items with `text` in their title: at its start, at that of a word."""
+        """Returns items with `text` in their title: first those that begin with it."""
         sought = _folded(text.strip())
         found = [
+            # At the start of the title, at that of a word, anywhere.
             (not title.startswith(sought), f" {sought}" not in title, position)
             for position, title in enumerate(self._folded)
             if sought in title
@@ -67,14 +62,10 @@ class Guide(Servable):
         return [{"id": item, "title": self.title(item)} for item in items]
 
     def recommend(self, history: Sequence[str], k: int) -> dict[str, Any]:
-        """Returns up to `k` items, and near users if any are known.
-
-        Raises:
-            ValueError: If an item of `history` cannot be one of the export.
-        """
+        """Returns up to `k` items, and similar users if any are known."""
         answer = self._recommend(history, min(k, self.description.candidates or k))
-        known = self._histories is not None and not answer["cold_start"]
-        return {**answer, "users": self._near(history) if known else []}
+        users = [] if answer["cold_start"] else self._similar_users(history)
+        return {**answer, "users": users}
 
     def _recommend(self, history: Sequence[str], k: int) -> dict[str, Any]:
         inputs = {"history": self._rows([history]), "k": tf.constant(k)}
@@ -90,21 +81,23 @@ class Guide(Servable):
             "cold_start": bool(answer["cold_start"][0]),
         }
 
-    def _near(self, history: Sequence[str], count: int = 5) -> list[dict[str, Any]]:
+    def _similar_users(
+        self, history: Sequence[str], count: int = 5
+    ) -> list[dict[str, Any]]:
         """Returns the users whose embeddings have the largest cosine, above 0."""
-        assert self._histories is not None
-        similarity = self._embeddings @ self._embed([history])[0]
-        nearest = np.argsort(-similarity, kind="stable")[:count]
+        cosines = self._embeddings @ self._embed([history])[0]
+        nearest = np.argsort(-cosines, kind="stable")[:count]
         mine = set(history)
         users = []
-        for row in nearest[similarity[nearest] > 0].tolist():
-            watched = self._histories.items[row][::-1]
-            # What both have met says why they are near; then what the user met last.
-            order = sorted(dict.fromkeys(watched), key=lambda item: item not in mine)
+        for row in nearest[cosines[nearest] > 0].tolist():
+            user, items = self._users[row]
+            # Shared items explain the similarity, so they come first; then the latest.
+            latest = dict.fromkeys(items[::-1])
+            order = sorted(latest, key=lambda item: item not in mine)
             users.append(
                 {
-                    "user": self._histories.users[row],
-                    "similarity": float(similarity[row]),
+                    "user": user,
+                    "similarity": float(cosines[row]),
                     "watched": [
                         {"title": self.title(item), "shared": item in mine}
                         for item in order[:_SHOWN]
@@ -115,8 +108,8 @@ class Guide(Servable):
         return users
 
     def _embed(self, histories: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
-        """Returns embeddings of length 1, or 0 for who has no known item."""
-        batches = []
+        """Returns embeddings of length 1, or 0 for users without a known item."""
+        batches = [np.zeros([0, self.description.dim], np.float32)]
         for start in range(0, len(histories), _USERS_AT_ONCE):
             some = histories[start : start + _USERS_AT_ONCE]
             rows = self._rows([row[-self.description.max_length :] for row in some])
@@ -137,14 +130,11 @@ class Guide(Servable):
         return tf.constant(rows, tf.string if self._is_string else tf.int64)
 
     def _item(self, item: str) -> str | int:
-        if self._is_string:
-            return item
         try:
-            return int(item)
+            return item if self._is_string else int(item)
         except ValueError:
             raise ValueError(
-                f"items must be integers, as those of the export are, but one is "
-                f"{item!r}."
+                f"items must be integers, as in the export, but one is {item!r}."
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""The page in the browser, and what its script asks for."""
+"""The page in the browser, and the answers to its script."""
 
 from __future__ import annotations
 

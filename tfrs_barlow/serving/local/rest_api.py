@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 from starlette.concurrency import run_in_threadpool
@@ -20,9 +18,6 @@ from tfrs_barlow.serving.local import grpc_api
 from tfrs_barlow.serving.local.errors import CLIENT_ERRORS, code_of, message_of
 from tfrs_barlow.serving.local.servable import Servable
 from tfrs_barlow.serving.local.versions import Versions
-
-_KINDS = {"i": "i", "u": "i", "f": "if", "b": "b"}
-"""By the kind of a NumPy dtype, the kinds of JSON values that it takes."""
 
 
 def routes(versions: Versions) -> list[Route]:
@@ -40,7 +35,7 @@ def routes(versions: Versions) -> list[Route]:
 
     def metadata(servable: Servable, _: bytes) -> Any:
         return json_format.MessageToDict(
-            grpc_api.metadata(servable, versions), preserving_proto_field_name=True
+            grpc_api.metadata(servable, versions.name), preserving_proto_field_name=True
         )
 
     answers: list[tuple[str, str, Callable[[Servable, bytes], Any]]] = [
@@ -91,11 +86,7 @@ def error_handlers() -> dict[Any, Any]:
 
 
 def parsed(body: bytes) -> dict[str, Any]:
-    """Returns the object in the body of a request.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
+    """Returns the JSON object in the body of a request."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -108,35 +99,23 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 
 def predict_json(servable: Servable, body: dict[str, Any]) -> dict[str, Any]:
-    """Answers a request in one of the two forms: by rows or by columns.
-
-    Raises:
-        ValueError: If it is in neither, or a value does not fit its input.
-        tf.errors.InvalidArgumentError: If it does not fit the signature.
-    """
+    """Answers a request in one of the two forms: by rows or by columns."""
     if ("instances" in body) == ("inputs" in body):
         raise ValueError("The body must have one of the keys instances and inputs.")
     by_row = "instances" in body
     name = body.get("signature_name", "serving_default")
     if not isinstance(name, str):
         raise ValueError(f"signature_name must be a string, but it is {name!r}.")
-    expected = servable.signature(name).inputs
-    given = _columns(body["instances"], expected) if by_row else body["inputs"]
+    expected = sorted(servable.signature(name).inputs)
+    given = _columns(body["instances"]) if by_row else body["inputs"]
     if not isinstance(given, dict) or "b64" in given:
         if len(expected) != 1:
-            raise ValueError(
-                f"The inputs must be named, for they are {sorted(expected)}."
-            )
-        given = {next(iter(expected)): given}
-    missing = sorted(expected.keys() - given.keys())
+            raise ValueError(f"The inputs must be named, for they are {expected}.")
+        given = {expected[0]: given}
+    missing = sorted(set(expected) - given.keys())
     if missing:
         raise ValueError(f"Missing named input: {', '.join(missing)}")
-    inputs = {
-        key: _tensor(key, value, tf.as_dtype(expected[key].dtype))
-        for key, value in given.items()
-        if key in expected
-    }
-    answer = servable.predict(name, inputs)
+    answer = servable.predict(name, {key: given[key] for key in expected})
     outputs = {key: _encoded(value.numpy().tolist()) for key, value in answer.items()}
     if not by_row:
         return {"outputs": outputs}
@@ -144,42 +123,20 @@ def predict_json(servable: Servable, body: dict[str, Any]) -> dict[str, Any]:
     return {"predictions": [dict(zip(outputs, row, strict=True)) for row in rows]}
 
 
-def _columns(instances: Any, expected: Any) -> dict[str, list[Any]]:
+def _columns(instances: Any) -> Any:
+    """Returns rows as the values of one input, or the values of named inputs."""
     if not isinstance(instances, list) or not instances:
         raise ValueError("instances must be a list of at least one row.")
-    if not isinstance(instances[0], dict) or "b64" in instances[0]:
-        if len(expected) != 1:
-            raise ValueError(f"Every row must name the inputs {sorted(expected)}.")
-        return {next(iter(expected)): instances}
+    first = instances[0]
+    if not isinstance(first, dict) or "b64" in first:
+        return instances
     for number, row in enumerate(instances):
-        if not isinstance(row, dict) or row.keys() != instances[0].keys():
+        if not isinstance(row, dict) or row.keys() != first.keys():
             raise ValueError(
-                f"Every row must name the inputs {sorted(instances[0])}, but row "
-                f"{number} does not."
+                f"Every row must name the inputs {sorted(first)}, but row {number} "
+                "does not."
             )
-    return {key: [row[key] for row in instances] for key in instances[0]}
-
-
-def _tensor(name: str, value: Any, dtype: tf.DType) -> tf.Tensor:
-    try:
-        if dtype == tf.string:
-            return tf.constant(_decoded(value), tf.string)
-        array = np.array(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a {dtype.name} tensor: {error}") from None
-    target = np.dtype(dtype.as_numpy_dtype)
-    cast = array.astype(target) if array.dtype.kind in _KINDS[target.kind] else None
-    if array.size and (cast is None or (target.kind == "i" and (cast != array).any())):
-        raise ValueError(f"{name} must be a {dtype.name} tensor, but it holds others.")
-    return tf.constant(array.astype(target) if cast is None else cast)
-
-
-def _decoded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decoded(item) for item in value]
-    if isinstance(value, dict) and value.keys() == {"b64"}:
-        return base64.b64decode(value["b64"], validate=True)
-    return value
+    return {key: [row[key] for row in instances] for key in first}
 
 
 def _encoded(value: Any) -> Any:

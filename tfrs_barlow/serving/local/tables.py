@@ -1,8 +1,7 @@
-"""Titles and histories from CSV files, in the columns that people have."""
+"""Titles and histories from CSV files with the usual names of columns."""
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 
 import pandas as pd
@@ -13,49 +12,26 @@ _NAMES = {
     "title": {"title", "name"},
     "time": {"time", "timestamp", "date"},
 }
-"""By what is sought the names of its column, without case, `_`, `-` and blanks."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Histories:
-    """What users have met, oldest first.
-
-    Attributes:
-        users: Their names.
-        items: For each of them the items, as they are written in the file.
-    """
-
-    users: list[str]
-    items: list[list[str]]
+"""For each column its names, without case, `_`, `-` and blanks."""
 
 
 def read_titles(path: pathlib.Path) -> dict[str, str]:
-    """Returns the title of each item, from a file with the columns item and title.
-
-    Raises:
-        OSError: If there is no such file.
-        ValueError: If it is no CSV file, or lacks a column.
-    """
+    """Returns the titles by item, from the columns item and title."""
     table = _read(path, "item", "title")
     return dict(zip(table["item"], table["title"], strict=True))
 
 
-def read_histories(path: pathlib.Path) -> Histories:
-    """Returns the users in a file with the columns user and item.
+def read_histories(path: pathlib.Path) -> dict[str, list[str]]:
+    """Returns the items by user, from the columns user and item.
 
-    The rows of a user are in the order of a column time, if there is one.
-
-    Raises:
-        OSError: If there is no such file.
-        ValueError: If it is no CSV file, or lacks a column.
+    The oldest comes first if there is a column time, and the first row otherwise.
     """
     table = _read(path, "user", "item")
     if "time" in table:
         numbers = pd.to_numeric(table["time"], errors="coerce")
         table["time"] = table["time"] if numbers.isna().any() else numbers
         table = table.sort_values("time", kind="stable")
-    items = table.groupby("user", sort=False)["item"].agg(list)
-    return Histories([*items.index], [*items])
+    return dict(table.groupby("user", sort=False)["item"].agg(list))
 
 
 def _read(path: pathlib.Path, *wanted: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""Takes `docs/images/serve_locally.png`, the picture of `docs/serving.md`.
+"""Takes `docs/images/serving_page.png`, the picture of `docs/serving.md`.
 
-Run `python docs/serve_locally_plot.py` where `tfrs-barlow[serve]`, playwright and
+Run `python docs/serving_page_plot.py` where `tfrs-barlow[serve]`, playwright and
 Chromium are installed. It takes a minute, in which `tfrs_barlow.serving` trains its
 small model of made-up films.
 """
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from playwright.sync_api import sync_playwright
 
 ROOT = pathlib.Path(__file__).parents[1]
-PICTURE = ROOT / "docs" / "images" / "serve_locally.png"
+PICTURE = ROOT / "docs" / "images" / "serving_page.png"
 WATCHED = ("Drama 004", "Drama 006", "Drama 013")
 SIZE = {"width": 980, "height": 800}
 
