@@ -6,8 +6,8 @@
 Exports a small tower with a million candidates of 128 dimensions, then loads the model
 in a fresh process, on one thread, and asks `recommend` for ten items. NumPy computes
 the same with a matrix product, `argpartition`, and a sort of what that finds. Both take
-turns; the least CPU time of the repetitions counts. The
-goals are 1.3 times the time of NumPy, and twice the memory of the candidates.
+turns; the least CPU time of the repetitions counts. The goals are 1.3 times the time of
+NumPy, and twice the memory of the candidates.
 """
 
 from __future__ import annotations
