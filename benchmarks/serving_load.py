@@ -6,8 +6,8 @@
 Trains for a moment on MovieLens-1M, or on a synthetic log of its size, exports, and
 starts `tfrs_barlow.serving` in another process. Eight clients, a process each, ask
 `recommend` over gRPC for the ten best items after each user's last 100; a client sends
-its next request when the last one is answered. A server of the same kind, which does the
-same mathematics in NumPy and nothing else, then gets the same requests.
+its next request when the last one is answered. A server of the same kind, which does
+the same mathematics in NumPy and nothing else, then gets the same requests.
 
 In two more runs new versions come in while the clients ask, and requests that are
 malformed in six ways are sent as well. In the end every different answer that a
