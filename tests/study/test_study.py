@@ -226,9 +226,7 @@ def test_cells_without_labels_are_passed_over(
     )
     rows = run_study(log, config, tmp_path, dataset="made up")
     assert rows["task"].tolist() == ["next_item"]
-    assert (
-        "not measured, since no user with known labels has" in capsys.readouterr().out
-    )
+    assert "next_category, 1% of labels: not measured" in capsys.readouterr().out
 
 
 def test_a_grid_without_a_cell_is_named(tmp_path: pathlib.Path) -> None:

@@ -41,7 +41,14 @@ def cells_of(config: StudyConfig) -> list[Cell]:
         config.protocols,
         config.tasks,
     )
-    return [cell for cell in itertools.starmap(Cell, grid) if _makes_sense(cell)]
+    cells = [cell for cell in itertools.starmap(Cell, grid) if _makes_sense(cell)]
+    if not cells:
+        raise ValueError(
+            f"No method of {config.methods} is judged by a protocol of "
+            f"{config.protocols} and a task of {config.tasks} with these shares of "
+            "labels."
+        )
+    return cells
 
 
 def trained_as(cell: Cell) -> tuple[Method, float | None]:

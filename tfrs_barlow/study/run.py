@@ -8,6 +8,7 @@ users are used once for every row.
 
 from __future__ import annotations
 
+import functools
 import operator
 import os
 import pathlib
@@ -81,49 +82,29 @@ def run_study(
     _checks.boolean("other_grids", other_grids)
     _checks.boolean("verbose", verbose)
     cells = cells_of(config)
-    if not cells:
-        raise ValueError(
-            f"No method of {config.methods} is judged by a protocol of "
-            f"{config.protocols} and a task of {config.tasks} with these shares of "
-            "labels."
-        )
-    data = StudyData.from_log(log)
-    if data.categories is None and config.tasks != ("next_item",):
-        raise ValueError(
-            f"tasks are {config.tasks}, but no item of the log has a category: only "
-            "'next_item' can do without."
-        )
-    identity = {
-        "dataset": dataset,
-        "data": data.fingerprint(),
-        **config.settings(),
-    }
-    output_dir = pathlib.Path(output_dir)
-    rows = RowFile(output_dir / "rows.jsonl")
+    data = StudyData.from_log(log, config.tasks)
+    identity = {"dataset": dataset, "data": data.fingerprint(), **config.settings()}
     key = zlib.crc32(repr(sorted(identity.items())).encode())
-    trainings_dir = output_dir / "trainings" / f"{key:08x}"
-
+    output_dir = pathlib.Path(output_dir)
+    new_split = functools.partial(
+        Split,
+        data,
+        config,
+        trainings_dir=output_dir / "trainings" / f"{key:08x}",
+        verbose=verbose,
+    )
+    rows = RowFile(output_dir / "rows.jsonl")
     measured = set(map(_cell_of, rows.select(identity)))
     missing = [cell for cell in cells if cell not in measured]
     split = None
     for count, cell in enumerate(missing, 1):
         if split is None or split.seed != cell.seed:
-            split = Split(
-                data,
-                config,
-                seed=cell.seed,
-                trainings_dir=trainings_dir,
-                verbose=verbose,
-            )
-        if lacking := split.lacks_labels(cell):
-            outcome = f"not measured, {lacking}"
-        else:
-            row = split.measure(cell)
+            split = new_split(seed=cell.seed)
+        row = split.measure(cell)
+        if row is not None:
             rows.append({**identity, **cell._asdict(), **row})
-            outcome = _outcome(cell, row)
         if verbose:
-            progress = f"[{count}/{len(missing)}] {_describe(cell)}"
-            print(f"{progress}: {outcome}", flush=True)
+            print(f"[{count}/{len(missing)}] {_describe(cell, row)}", flush=True)
     return table_of(rows.select(identity), None if other_grids else cells)
 
 
@@ -150,13 +131,12 @@ def _usual_order(cell: Cell) -> tuple[int, ...]:
     )
 
 
-def _describe(cell: Cell) -> str:
+def _describe(cell: Cell, row: Row | None) -> str:
+    outcome = "not measured: nobody to learn from or to judge by has this label"
+    if row is not None:
+        metric = MAIN_METRIC[cell.task]
+        outcome = f"{metric} {row[f'test_{metric}']:.3f} ({row['seconds']:.0f} s)"
     return (
         f"seed {cell.seed}, batch {cell.batch_size}, {cell.method}, {cell.protocol}, "
-        f"{cell.task}, {per_cent(cell.label_fraction)} of labels"
+        f"{cell.task}, {per_cent(cell.label_fraction)} of labels: {outcome}"
     )
-
-
-def _outcome(cell: Cell, row: Row) -> str:
-    metric = MAIN_METRIC[cell.task]
-    return f"{metric} {row[f'test_{metric}']:.3f} ({row['seconds']:.0f} s)"

@@ -7,7 +7,7 @@ import importlib.metadata
 import pathlib
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ from tfrs_barlow.evaluation import (
     fine_tune_retrieval,
     users_with_labels,
 )
+from tfrs_barlow.evaluation.downstream_tasks import TaskName
 from tfrs_barlow.evaluation.fine_tuning import predict_classes, probe_next_item
 from tfrs_barlow.evaluation.probe import class_metrics, fit_probe
 from tfrs_barlow.evaluation.ranking import next_item_metrics
@@ -60,8 +61,8 @@ class StudyData(NamedTuple):
     categories: ItemCategories | None
 
     @classmethod
-    def from_log(cls, log: InteractionLog) -> StudyData:
-        """Refuses a log with too few users to be split."""
+    def from_log(cls, log: InteractionLog, tasks: Sequence[TaskName]) -> StudyData:
+        """Refuses a log with too few users to be split, or too little for the tasks."""
         counts = log.interactions["user_id"].value_counts()
         enough = int((counts >= MIN_LENGTH).sum())
         if enough < MIN_USERS:
@@ -73,6 +74,11 @@ class StudyData(NamedTuple):
         categories = None
         if log.items["categories"].map(bool).any():
             categories = ItemCategories.from_log(log, vocabulary)
+        elif tuple(tasks) != ("next_item",):
+            raise ValueError(
+                f"tasks are {tasks}, but no item of the log has a category: only "
+                "'next_item' can do without."
+            )
         return cls(sequences, vocabulary.size, categories)
 
     def fingerprint(self) -> str:
@@ -128,16 +134,14 @@ class Split:
         # Cells that share an encoder follow each other: the newest one is enough.
         self._newest: tuple[tuple[Any, ...], Towers] | None = None
 
-    def lacks_labels(self, cell: Cell) -> str:
-        """Returns why a cell cannot be measured, "" if it can."""
-        names = ("user with known labels", "validation user", "test user")
-        for name, part in zip(names, self._parts(cell), strict=True):
-            if len(part.labels) == 0:
-                return f"since no {name} has this label"
-        return ""
+    def measure(self, cell: Cell) -> Row | None:
+        """Returns the metrics of a cell and what they took.
 
-    def measure(self, cell: Cell) -> Row:
-        """Returns the metrics of a cell, and what they took."""
+        Returns `None` if no user with known labels, no validation user or no test user
+        has the label.
+        """
+        if not all(len(part.labels) for part in self._parts(cell)):
+            return None
         towers = None if cell.method in WITHOUT_ENCODER else self._towers(cell)
         start = time.monotonic()
         if towers is None:
