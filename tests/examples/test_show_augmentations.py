@@ -357,7 +357,11 @@ def test_the_page_shows_what_its_code_prints():
     assert printed == ""
 
 
-def test_the_page_shows_every_augmentation():
+def test_the_page_leads_with_every_augmentation() -> None:
+    """Each row of its first table has code that makes the layer it names."""
     page = (ROOT / "docs" / "augmentations.md").read_text()
-    commands = re.findall(r"^\$ .*--only (\w+)", page, re.MULTILINE)
-    assert sorted(commands) == sorted(SETTINGS)
+    rows = re.findall(r"^\| `(\w+)` \| .* \| `(.*)` \|$", page, re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted(SETTINGS)
+    for name, code in rows:
+        layer = eval(code, {"tfrsb": tfrsb, "neighbors": [[0], [0], [0], [4], [3]]})
+        assert type(layer).__name__ == name

@@ -59,7 +59,7 @@ def test_mask_values_are_saved(value: Any) -> None:
 
 
 def test_bad_mask_values_are_named() -> None:
-    with pytest.raises(TypeError, match="mask_values must be a dict.*'genre'"):
+    with pytest.raises(TypeError, match=r"mask_values must be a dict.*'genre'"):
         RandomMask(0.5, mask_values="genre")
     with pytest.raises(ValueError, match=r"mask_values.*\['genre'\]"):
         RandomMask(0.5, mask_values={"genre": 0})(padded([[3, 4]]), training=True)
