@@ -4,7 +4,7 @@
 
 Prints, for encoders and projectors from light to heavy, the CPU time of a training
 step with the diagnostics and without, and their ratio. Both models train in one
-process, turn by turn; the least of the repetitions counts. The goal is a ratio below
+process in turns; the least of the repetitions counts. The goal is a ratio below
 1.1.
 """
 

@@ -6,11 +6,11 @@
 Trains `BarlowTwinsPretraining` with the default convolutional encoder and projector on
 synthetic histories, by `fit_resumable`: alone, and with two workers on loopback
 (`MultiWorkerMirroredStrategy`), each bound to a core and one thread. All take turns
-with two that know nothing of each other: what the machine gives two, whatever they do.
+with two independent trainings, which show what the machine gives two processes.
 Prints the histories per second, and how many times those of one worker they are: at the
 same batch per worker (weak scaling; the goal is 1.7) and at the same global batch
-(strong scaling). The CPU time of a step beside it is what the work costs a worker, also
-where other programs keep it waiting.
+(strong scaling). The CPU time of a step is what the work costs a worker, even if
+other programs keep it waiting.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Setting(NamedTuple):
     Attributes:
         workers: How many there are.
         batch_size: The rows of the global batch, by that of one worker alone.
-        apart: Whether each trains a model of its own.
+        apart: Whether each trains a separate model.
     """
 
     workers: int

@@ -5,9 +5,9 @@
     python -m benchmarks.loss --shapes 64x8192 256x8192 --peers lightly
 
 A step is the loss and its gradient with respect to both views, on one thread. Every
-cell of the table is a process of its own, and those of one shape follow each other, so
-that a busy spell of the machine meets all of them. The first command takes half an
-hour.
+cell of the table is measured in a fresh process, and those of one shape follow each
+other, so that a busy spell of the machine meets all of them. The first command takes
+half an hour.
 
 The results are written as a table (CSV and Markdown) and a plot. The exit status is 1
 if a process failed or a peer computes another value.
@@ -267,7 +267,7 @@ def _markdown(results: Results, measured: list[Candidate], plot: str | None) -> 
     parts = [
         "# CPU time and peak memory of a loss and its gradients",
         "Forward and backward with respect to both views of `[N, D]`, on one thread, "
-        "each cell in a process of its own: the least CPU time (user + system) of its "
+        "each cell in a fresh process: the least CPU time (user + system) of its "
         "repetitions, and by how much the process grew at most. Of the memory, about 5 "
         "MiB is what a framework needs at any size; ratios from 0.9x to 1.1x are ties.",
         _machine(),
@@ -285,7 +285,7 @@ def _markdown(results: Results, measured: list[Candidate], plot: str | None) -> 
         parts += ["## Peer / ours", _least_ratio(results)]
         parts += _tables(results, names[1:], "CPU time", "cpu_ms", _ratio_text)
         parts += _tables(results, names[1:], "Peak memory", "peak_mib", _ratio_text)
-    parts.append("## The figures themselves")
+    parts.append("## The measurements themselves")
     parts += _tables(results, names, "CPU time in ms", "cpu_ms", _figure_text)
     parts += _tables(results, names, "Peak memory in MiB", "peak_mib", _figure_text)
     return "\n\n".join(parts) + "\n"

@@ -147,16 +147,3 @@ def _require_bounds(
 
 def _message(name: str, expected: str, value: Any) -> str:
     return f"{name} must be {expected}, but it is {value!r}."
-
-
-# The former names, until every package uses those above.
-def checked_integer(name: str, value: Any, minimum: int = 1) -> int:
-    return integer(name, value, at_least=minimum)
-
-
-def whole(name: str, value: Any) -> int:
-    return integer(name, value)
-
-
-def checked_rate(name: str, value: Any) -> float:
-    return number(name, value, at_least=0, below=1)

@@ -27,27 +27,27 @@ VIEW = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
         (VIEW[:, [0, 0]], 1 + 0.25 * 1),
     ],
 )
-def test_by_hand(second, expected, algorithm):
+def test_by_hand(second: Any, expected: Any, algorithm: str) -> None:
     loss = barlow_twins_loss(
         VIEW, second, off_diagonal_weight=0.25, epsilon=0.0, algorithm=algorithm
     )
     assert float(loss) == pytest.approx(expected, abs=1e-12)
 
 
-def test_epsilon_is_inside_the_root():
+def test_epsilon_is_inside_the_root() -> None:
     # With variance 1 the correlation of a view with itself is 1 / (1 + epsilon).
     loss = barlow_twins_loss(VIEW, VIEW, epsilon=0.25)
     assert float(loss) == pytest.approx(2 * (1 - 1 / 1.25) ** 2, abs=1e-12)
 
 
-def test_auto_weight_is_one_by_dim():
+def test_auto_weight_is_one_by_dim() -> None:
     swapped = VIEW[:, ::-1]
     automatic = barlow_twins_loss(VIEW, swapped, off_diagonal_weight="auto")
     explicit = barlow_twins_loss(VIEW, swapped, off_diagonal_weight=0.5)
     assert float(automatic) == float(explicit)
 
 
-def test_scale_multiplies():
+def test_scale_multiplies() -> None:
     once = barlow_twins_loss(VIEW, -VIEW)
     assert float(barlow_twins_loss(VIEW, -VIEW, scale=0.1)) == pytest.approx(
         0.1 * float(once)
@@ -75,7 +75,7 @@ def test_bad_arguments_are_named(
         barlow_twins_loss(VIEW, VIEW, **arguments)
 
 
-def test_gradient_descent_decorrelates_and_aligns():
+def test_gradient_descent_decorrelates_and_aligns() -> None:
     tf.keras.utils.set_random_seed(1)
     first = tf.Variable(tf.random.normal([64, 8]))
     second = tf.Variable(tf.random.normal([64, 8]))

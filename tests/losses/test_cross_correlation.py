@@ -1,5 +1,9 @@
 """The terms of the cross-correlation matrix, against the textbook in float64."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import hypothesis
 import numpy as np
 import pytest
@@ -71,7 +75,7 @@ def relative_error(actual, expected):
 @pytest.mark.parametrize(
     "kind", ["independent", "views", "near the optimum", "collapsed", "offset"]
 )
-def test_equals_the_textbook(kind, batch, dim, algorithm):
+def test_equals_the_textbook(kind: str, batch: int, dim: int, algorithm: str) -> None:
     views = two_views(kind, batch, dim)
 
     def ours(first, second):
@@ -101,7 +105,7 @@ def test_equals_the_textbook(kind, batch, dim, algorithm):
             assert relative_error(actual, wanted) < tolerance
 
 
-def test_auto_keeps_the_digits_of_a_loss_near_zero():
+def test_auto_keeps_the_digits_of_a_loss_near_zero() -> None:
     """With more rows than columns, ||C||^2 - sum C_ii^2 would lose them all."""
     first, second = two_views("near the optimum", 512, 64)
     first = np.linalg.qr(first - first.mean(axis=0))[0]
@@ -115,7 +119,7 @@ def test_auto_keeps_the_digits_of_a_loss_near_zero():
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("offset", [1e3, 1e4, 1e6])
-def test_an_offset_costs_no_accuracy(offset, algorithm):
+def test_an_offset_costs_no_accuracy(offset: float, algorithm: str) -> None:
     """Prescaling by anything but a power of two would round the offset's digits."""
     single = [
         tf.constant(view + offset, tf.float32) for view in two_views("views", 64, 256)
@@ -131,7 +135,7 @@ def test_an_offset_costs_no_accuracy(offset, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_gradient_by_finite_differences(algorithm):
+def test_gradient_by_finite_differences(algorithm: str) -> None:
     first, second = map(tf.constant, two_views("views", 5, 4))
 
     def loss(first, second):
@@ -144,7 +148,7 @@ def test_gradient_by_finite_differences(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_second_derivatives(algorithm):
+def test_second_derivatives(algorithm: str) -> None:
     first, second = map(tf.constant, two_views("views", 6, 4))
 
     def squared_gradient(terms):
@@ -167,7 +171,7 @@ def test_second_derivatives(algorithm):
     )
 )
 @hypothesis.settings(max_examples=20, deadline=None)
-def test_integer_weights_equal_repetition(algorithm, counts):
+def test_integer_weights_equal_repetition(algorithm: str, counts: list[int]) -> None:
     views = [tf.constant(view) for view in two_views("views", 6, 4)]
     repeated = [tf.repeat(view, counts, axis=0) for view in views]
     weighted = cross_correlation_terms(
@@ -179,7 +183,7 @@ def test_integer_weights_equal_repetition(algorithm, counts):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_weighted_gradient_equals_the_textbook(algorithm):
+def test_weighted_gradient_equals_the_textbook(algorithm: str) -> None:
     views = [tf.constant(view) for view in two_views("views", 6, 12)]
     weights = tf.constant([1.0, 2.0, 0.0, 0.5, 3.0, 1.0], tf.float64)
     _, expected = loss_and_gradients(lambda a, b: textbook_terms(a, b, weights), *views)
@@ -195,7 +199,7 @@ def test_weighted_gradient_equals_the_textbook(algorithm):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["first_embeddings", "second_embeddings"])
-def test_check_finite_names_the_column(name, value):
+def test_check_finite_names_the_column(name: str, value: Any) -> None:
     views = dict(
         zip(
             ["first_embeddings", "second_embeddings"],
@@ -213,7 +217,7 @@ def test_check_finite_names_the_column(name, value):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("shape", [[None, 16], [None, None], [8, 16]])
-def test_graph_with_unknown_shapes(shape, jit_compile):
+def test_graph_with_unknown_shapes(shape: list[int | None], jit_compile: bool) -> None:
     views = [tf.constant(view, tf.float32) for view in two_views("views", 8, 16)]
     function = tf.function(
         lambda a, b: cross_correlation_terms(a, b)[:2],
@@ -227,7 +231,7 @@ def test_graph_with_unknown_shapes(shape, jit_compile):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_constant_column_is_not_invariant(algorithm):
+def test_a_constant_column_is_not_invariant(algorithm: str) -> None:
     """Peers score it as perfectly invariant, or blow its gradient up to 1e7."""
     first = tf.constant(two_views("views", 32, 8)[0], tf.float32)
     dead = tf.concat([tf.fill([32, 1], 0.1), first[:, 1:]], axis=1)
@@ -243,7 +247,7 @@ def test_a_constant_column_is_not_invariant(algorithm):
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -3.7, 1e6, 1e-12])
-def test_total_collapse_is_seen_at_any_value(constant):
+def test_total_collapse_is_seen_at_any_value(constant: float) -> None:
     view = tf.fill([100, 8], constant)
     terms = cross_correlation_terms(view, view)
     assert float(terms.dead_columns) == 8
@@ -252,7 +256,7 @@ def test_total_collapse_is_seen_at_any_value(constant):
 
 
 @pytest.mark.parametrize("factor", [1e20, 1e-4, 300.0, -1.0])
-def test_scale_does_not_matter(factor):
+def test_scale_does_not_matter(factor: float) -> None:
     first, second = (
         tf.constant(view, tf.float32) for view in two_views("views", 32, 8)
     )
@@ -264,7 +268,7 @@ def test_scale_does_not_matter(factor):
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_half_precision_is_computed_in_single(dtype, algorithm):
+def test_half_precision_is_computed_in_single(dtype: Any, algorithm: str) -> None:
     views = [tf.cast(300 * view, dtype) for view in two_views("views", 32, 64)]
     terms = cross_correlation_terms(*views, algorithm=algorithm)
     expected = cross_correlation_terms(*[tf.cast(view, tf.float64) for view in views])
@@ -273,13 +277,13 @@ def test_half_precision_is_computed_in_single(dtype, algorithm):
     np.testing.assert_allclose(terms.off_diagonal, expected.off_diagonal, rtol=1e-5)
 
 
-def test_one_nan_is_never_hidden():
+def test_one_nan_is_never_hidden() -> None:
     first, second = (view.copy() for view in two_views("views", 8, 4))
     first[3, 2] = np.nan
     assert np.isnan(cross_correlation_terms(first, second).off_diagonal)
 
 
-def test_one_dimension_has_no_off_diagonal():
+def test_one_dimension_has_no_off_diagonal() -> None:
     first, second = two_views("views", 8, 1)
     assert float(cross_correlation_terms(first, second).off_diagonal) == 0
 
@@ -341,12 +345,18 @@ def test_one_dimension_has_no_off_diagonal():
         ),
     ],
 )
-def test_bad_input_is_named(first, second, arguments, error, message):
+def test_bad_input_is_named(
+    first: Any,
+    second: Any,
+    arguments: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
     with pytest.raises(error, match=message):
         cross_correlation_terms(first, second, **arguments)
 
 
-def test_a_batch_of_one_is_an_error_at_run_time_too():
+def test_a_batch_of_one_is_an_error_at_run_time_too() -> None:
     function = tf.function(
         lambda view: cross_correlation_terms(view, view),
         input_signature=[tf.TensorSpec([None, 3])],

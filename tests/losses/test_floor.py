@@ -18,20 +18,22 @@ from tfrs_barlow.losses import (
 )
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     # D / (N - 1) - 1 = 2, so k = 1 and the optimum is half way.
     assert float(barlow_twins_floor(3, 6, 0.5)) == pytest.approx(6 * 0.5)
     assert float(optimal_invariance(3, 6, 0.5)) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("dim", [1, 15])
-def test_there_is_none_if_the_batch_is_large(dim):
+def test_there_is_none_if_the_batch_is_large(dim: int) -> None:
     assert float(barlow_twins_floor(16, dim, 0.5)) == 0
     assert float(optimal_invariance(16, dim, 0.5)) == 1
 
 
 @pytest.mark.parametrize(("batch", "dim", "weight"), [(8, 64, 0.05), (16, 32, 0.5)])
-def test_free_optimization_ends_at_the_floor(batch, dim, weight):
+def test_free_optimization_ends_at_the_floor(
+    batch: int, dim: int, weight: float
+) -> None:
     views = [tf.Variable(tf.random.normal([batch, dim])) for _ in range(2)]
     optimizer = tf.keras.optimizers.Adam(0.05)
 
@@ -51,13 +53,13 @@ def test_free_optimization_ends_at_the_floor(batch, dim, weight):
     assert float(tf.reduce_mean(diagonal)) == pytest.approx(invariance, rel=0.02)
 
 
-def test_weights_above_one_change_nothing_more():
+def test_weights_above_one_change_nothing_more() -> None:
     assert float(barlow_twins_floor(8, 32, 2.0)) == pytest.approx(32 - 7)
     assert float(barlow_twins_floor(8, 32, 1.0)) == pytest.approx(32 - 7)
 
 
 @pytest.mark.parametrize("target", [0.5, 0.9, 0.99])
-def test_weight_for_invariance_inverts_the_optimum(target):
+def test_weight_for_invariance_inverts_the_optimum(target: float) -> None:
     weight = weight_for_invariance(target, 64, 2048)
     assert float(optimal_invariance(64, 2048, weight)) == pytest.approx(target)
 
@@ -71,7 +73,7 @@ def test_weight_for_invariance_inverts_the_optimum(target):
         (0.01, 64, 128, "weight of"),
     ],
 )
-def test_bad_target(target, batch, dim, message):
+def test_bad_target(target: float, batch: int, dim: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         weight_for_invariance(target, batch, dim)
 

@@ -1,5 +1,9 @@
 """VICReg, worked out by hand and against the textbook in float64."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -37,14 +41,14 @@ def textbook(first, second, epsilon=1e-4):
         (VIEW * 0, VIEW * 0, 25.0),
     ],
 )
-def test_by_hand(first, second, expected, algorithm):
+def test_by_hand(first: Any, second: Any, expected: Any, algorithm: str) -> None:
     loss = vicreg_loss(first, second, epsilon=0.0, algorithm=algorithm)
     assert float(loss) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "gram", "auto"])
 @pytest.mark.parametrize(("batch", "dim"), [(6, 3), (5, 12), (48, 64)])
-def test_equals_the_textbook(batch, dim, algorithm):
+def test_equals_the_textbook(batch: int, dim: int, algorithm: str) -> None:
     rng = np.random.default_rng(0)
     first = tf.constant(rng.normal(size=(batch, dim)) * 0.8 + 3)
     second = first + 0.3 * rng.normal(size=(batch, dim))
@@ -61,7 +65,7 @@ def test_equals_the_textbook(batch, dim, algorithm):
         np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-13)
 
 
-def test_integer_weights_equal_repetition():
+def test_integer_weights_equal_repetition() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 6, 4))
     counts = [1, 2, 0, 1, 3, 1]
@@ -72,7 +76,7 @@ def test_integer_weights_equal_repetition():
 
 @pytest.mark.parametrize("algorithm", ["gram", "auto"])
 @pytest.mark.parametrize("scale", [1.0, 1e2, 1e4])
-def test_a_column_much_larger_than_the_others(algorithm, scale):
+def test_a_column_much_larger_than_the_others(algorithm: str, scale: float) -> None:
     view = np.random.default_rng(0).normal(size=(16, 32))
     view[:, 0] *= scale
     results = []
@@ -90,7 +94,7 @@ def test_a_column_much_larger_than_the_others(algorithm, scale):
     )
 
 
-def test_the_gradient_of_a_constant_view_is_zero():
+def test_the_gradient_of_a_constant_view_is_zero() -> None:
     view = tf.ones([4, 3])
     with tf.GradientTape() as tape:
         tape.watch(view)
@@ -100,13 +104,13 @@ def test_the_gradient_of_a_constant_view_is_zero():
 
 
 @pytest.mark.parametrize("weights", [np.full(4, 0.25), np.zeros(4)])
-def test_weights_that_leave_no_variance_are_refused(weights):
+def test_weights_that_leave_no_variance_are_refused(weights: Any) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="more than 1 in sum"):
         vicreg_loss(VIEW, VIEW, sample_weight=weights)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_graph_with_an_unknown_batch(jit_compile):
+def test_graph_with_an_unknown_batch(jit_compile: bool) -> None:
     function = tf.function(
         vicreg_loss,
         input_signature=[tf.TensorSpec([None, 2])] * 2,
@@ -126,6 +130,6 @@ def test_graph_with_an_unknown_batch(jit_compile):
         ({"algorithm": "short"}, "algorithm"),
     ],
 )
-def test_bad_arguments_are_named(arguments, message):
+def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         vicreg_loss(VIEW, VIEW, **arguments)

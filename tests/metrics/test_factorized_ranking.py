@@ -1,9 +1,12 @@
 """Ranking from embeddings: by hand, against `FactorizedTopK`, and in TFRS models."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +31,7 @@ def mrr(label, *, candidates=TABLE, query=ONES, **kwargs):
     return float(ranking.result()[0])
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     assert mrr(3) == 1
     assert mrr(5) == 1 / 2
     assert mrr(6) == 1 / 4
@@ -51,12 +54,12 @@ def test_by_hand():
     ],
 )
 @pytest.mark.parametrize("make", [tf.constant, tf.ragged.constant])
-def test_seen_items_are_left_out(excluded, expected, make):
+def test_seen_items_are_left_out(excluded: Any, expected: Any, make: Any) -> None:
     ids = make([excluded], dtype=tf.int32)
     assert mrr(4, excluded_ids=ids) == pytest.approx(expected)
 
 
-def test_each_row_has_its_own_seen_items():
+def test_each_row_has_its_own_seen_items() -> None:
     ranking = FactorizedRanking(TABLE, [MRR()])
     queries, labels = tf.constant([[1.0], [-1.0], [1.0]]), tf.constant([4, 4, 6])
     # The second query likes 6 best: the end of the third row must not exclude it.
@@ -66,7 +69,7 @@ def test_each_row_has_its_own_seen_items():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_in_a_function_of_any_batch_size(jit_compile):
+def test_in_a_function_of_any_batch_size(jit_compile: bool) -> None:
     ranking = FactorizedRanking(TABLE, [MRR(), Coverage(1, 7)])
 
     @tf.function(
@@ -87,7 +90,7 @@ def test_in_a_function_of_any_batch_size(jit_compile):
     assert float(coverage) == 2 / 4
 
 
-def test_candidates_are_those_of_now():
+def test_candidates_are_those_of_now() -> None:
     table = tf.Variable(TABLE)
     rankings = [
         FactorizedRanking(candidates, [MRR()])
@@ -101,7 +104,7 @@ def test_candidates_are_those_of_now():
             assert float(ranking.result()[0]) == expected
 
 
-def test_a_collapsed_encoder_is_perfect_by_score_and_near_zero_by_id():
+def test_a_collapsed_encoder_is_perfect_by_score_and_near_zero_by_id() -> None:
     num_items, batch = 1000, 50
     # Whole numbers, so that rounding does not decide.
     embedding = RNG.integers(-3, 4, size=8)
@@ -117,10 +120,10 @@ def test_a_collapsed_encoder_is_perfect_by_score_and_near_zero_by_id():
     by_id = FactorizedRanking(table, [HitRate(10), NDCG(10), MRR()])
     by_id.update_state(queries, tf.gather(table, labels), labels)
     expected = [0, 0, 1 / 997]
-    assert [float(figure) for figure in by_id.result()] == pytest.approx(expected)
+    assert [float(value) for value in by_id.result()] == pytest.approx(expected)
 
 
-def test_half_precision_embeddings_are_scored_in_float32():
+def test_half_precision_embeddings_are_scored_in_float32() -> None:
     table = tf.Variable(RNG.normal(size=[100, 4]), dtype=tf.float16)
     queries = tf.cast(RNG.normal(size=[8, 4]), tf.float16)
     labels = tf.constant(RNG.integers(3, 100, size=8))
@@ -169,7 +172,7 @@ FEATURES = {
 
 
 @pytest.mark.parametrize("by_task", [True, False])
-def test_in_a_tfrs_model(by_task):
+def test_in_a_tfrs_model(by_task: bool) -> None:
     model = Towers(by_task=by_task)
     model.compile("sgd")
     assert len(model.trainable_variables) == 1
@@ -201,7 +204,7 @@ def test_in_a_tfrs_model(by_task):
         assert shown[name] == pytest.approx(value, rel=1e-5), name
 
 
-def test_equals_factorized_top_k_on_distinct_scores():
+def test_equals_factorized_top_k_on_distinct_scores() -> None:
     """Without ties and stale candidates both give the same values."""
     table = tf.constant(RNG.normal(size=[50, 4]), tf.float32)
     queries = tf.constant(RNG.normal(size=[40, 4]), tf.float32)
@@ -255,7 +258,7 @@ for name in one:
 
 
 @pytest.mark.slow
-def test_two_replicas_report_what_one_does():
+def test_two_replicas_report_what_one_does() -> None:
     folder = pathlib.Path(__file__).parent
     result = subprocess.run(
         [sys.executable, "-c", REPLICAS],
@@ -271,20 +274,20 @@ def test_two_replicas_report_what_one_does():
     assert result.returncode == 0, result.stderr[-6000:]
 
 
-def test_without_ids():
+def test_without_ids() -> None:
     with pytest.raises(ValueError, match="pass candidate_ids to tfrs"):
         task = tfrs.tasks.Retrieval(metrics=FactorizedRanking(TABLE, [MRR()]))
         task(tf.ones([2, 1]), tf.ones([2, 1]))
 
 
-def test_fewer_ids_than_queries():
+def test_fewer_ids_than_queries() -> None:
     ranking = FactorizedRanking(TABLE, [MRR()])
     with pytest.raises(tf.errors.InvalidArgumentError, match="one item id for each"):
         ranking.update_state(tf.ones([2, 1]), None, tf.constant([3]))
 
 
 @pytest.mark.parametrize("metrics", [[], [HitRate(3), HitRate(3)]])
-def test_bad_metrics(metrics):
+def test_bad_metrics(metrics: Any) -> None:
     with pytest.raises(ValueError, match="metrics must hold at least one metric and"):
         FactorizedRanking(TABLE, metrics)
 

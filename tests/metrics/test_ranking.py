@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,11 +74,11 @@ def all_metrics(num_items, k=3):
         (-1, [0, 0, 0, 0.1, 0.9, 0.2, 9], INF),
     ],
 )
-def test_ranks_by_hand(label, scores, expected):
+def test_ranks_by_hand(label: int, scores: Any, expected: Any) -> None:
     assert rank(label, scores) == pytest.approx(expected)
 
 
-def test_all_ids_may_be_items():
+def test_all_ids_may_be_items() -> None:
     assert rank(0, [9, 0, 0, 0.1], first_item_id=0) == 1
     assert rank(3, [9, 0, 0, 0.1], first_item_id=0) == 2
 
@@ -85,7 +86,7 @@ def test_all_ids_may_be_items():
 RANKS_1_2_4 = [4, 6, 3], [[0, 0, 0, 0.1, 0.9, 0.2, 0.3]] * 3
 
 
-def test_accuracy_by_hand():
+def test_accuracy_by_hand() -> None:
     """Users of ranks 1, 2 and 4."""
     assert result(HitRate(1), *RANKS_1_2_4) == pytest.approx(1 / 3)
     assert result(HitRate(3), *RANKS_1_2_4) == pytest.approx(2 / 3)
@@ -101,7 +102,7 @@ def test_accuracy_by_hand():
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])
-def test_accuracy_agrees_with_ranx(k):
+def test_accuracy_agrees_with_ranx(k: int) -> None:
     """An independent implementation, on random scores."""
     ranx = pytest.importorskip("ranx")
     scores = RNG.permuted(np.tile(np.arange(40.0), (300, 1)), axis=1)
@@ -130,18 +131,18 @@ RECOMMENDED = [
 
 
 @pytest.mark.parametrize("sample_weight", [None, [1, 5, 2, 7], 3, [[1], [5], [2], [7]]])
-def test_coverage_by_hand(sample_weight):
+def test_coverage_by_hand(sample_weight: Any) -> None:
     """The items 3, 4 and 6 of 3 to 7, whatever the weights."""
     coverage = result(Coverage(2, 8), [3] * 4, RECOMMENDED, sample_weight=sample_weight)
     assert coverage == pytest.approx(3 / 5)
 
 
-def test_coverage_leaves_out_users_of_weight_0():
+def test_coverage_leaves_out_users_of_weight_0() -> None:
     coverage = result(Coverage(2, 8), [3] * 4, RECOMMENDED, sample_weight=[0, 1, 0, 1])
     assert coverage == pytest.approx(2 / 5)
 
 
-def test_coverage_counts_an_item_once_over_batches():
+def test_coverage_counts_an_item_once_over_batches() -> None:
     metric = Coverage(1, 8)
     for row, expected in zip(RECOMMENDED, [1 / 5, 1 / 5, 2 / 5, 2 / 5], strict=True):
         assert result(metric, [3], [row]) == pytest.approx(expected)
@@ -149,7 +150,7 @@ def test_coverage_counts_an_item_once_over_batches():
     assert result(Coverage(2, 8, first_item_id=0), [3], RECOMMENDED[:1]) == 2 / 8
 
 
-def test_popularity_by_hand():
+def test_popularity_by_hand() -> None:
     counts = [99, 99, 99, 10, 2, 0, 6, 1]
     # Lists of a mean popularity of 4, 4 and 10; users without a list do not count.
     metric = PopularityBias(2, counts)
@@ -167,7 +168,7 @@ def test_popularity_by_hand():
 
 
 @pytest.mark.parametrize("weights", [[1, 0, 3], [[1], [0], [3]]])
-def test_sample_weights(weights):
+def test_sample_weights(weights: Any) -> None:
     """Of the ranks 1, 2 and 4."""
     mrr = result(MRR(), *RANKS_1_2_4, sample_weight=np.float32(weights))
     assert mrr == pytest.approx((1 + 3 / 4) / 4)
@@ -175,7 +176,7 @@ def test_sample_weights(weights):
 
 @pytest.mark.parametrize("decimals", [9, 1], ids=["distinct scores", "many ties"])
 @pytest.mark.parametrize("k", [1, 5, 10])
-def test_against_scikit_learn(k, decimals):
+def test_against_scikit_learn(k: int, decimals: int) -> None:
     scores = RNG.normal(size=(200, 30)).round(decimals)
     labels = RNG.integers(30, size=200)
     relevant = np.eye(30)[labels]
@@ -193,7 +194,7 @@ def test_against_scikit_learn(k, decimals):
 
 
 @pytest.mark.parametrize("decimals", [9, 1], ids=["distinct scores", "many ties"])
-def test_as_our_own_evaluation(decimals):
+def test_as_our_own_evaluation(decimals: int) -> None:
     scores = RNG.normal(size=(100, 40)).astype(np.float32).round(decimals)
     labels = RNG.integers(3, 40, size=100)
     histories = RNG.integers(3, 40, size=[100, 8])
@@ -209,7 +210,7 @@ def test_as_our_own_evaluation(decimals):
         )
 
 
-def test_the_metrics_of_a_collapsed_model_are_near_zero():
+def test_the_metrics_of_a_collapsed_model_are_near_zero() -> None:
     alike = np.full([50, 1000], 0.7)
     labels = RNG.integers(3, 1000, size=50)
     assert result(HitRate(10), labels, alike) == 0
@@ -219,7 +220,7 @@ def test_the_metrics_of_a_collapsed_model_are_near_zero():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_scores_of_any_floating_type(dtype):
+def test_scores_of_any_floating_type(dtype: Any) -> None:
     scores = tf.cast(RNG.permutation(10)[np.newaxis], dtype)
     as_float = tf.cast(scores, tf.float32)
     for one, other in zip(all_metrics(10), all_metrics(10), strict=True):
@@ -229,13 +230,13 @@ def test_scores_of_any_floating_type(dtype):
         assert float(one.result()) == float(other.result())
 
 
-def test_an_empty_batch_changes_nothing():
+def test_an_empty_batch_changes_nothing() -> None:
     for metric in all_metrics(10):
         before = result(metric, [3, 4], RNG.normal(size=(2, 10)))
         assert result(metric, np.zeros(0, int), np.zeros((0, 10))) == before
 
 
-def test_mixed_precision():
+def test_mixed_precision() -> None:
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         metrics = all_metrics(3000)
@@ -250,7 +251,7 @@ def test_mixed_precision():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_in_a_function_of_any_batch_size(jit_compile):
+def test_in_a_function_of_any_batch_size(jit_compile: bool) -> None:
     metrics, expected = all_metrics(10), all_metrics(10)
 
     @tf.function(
@@ -275,7 +276,7 @@ def test_in_a_function_of_any_batch_size(jit_compile):
         assert float(one.result()) == 0
 
 
-def test_nan_never_helps():
+def test_nan_never_helps() -> None:
     """Under XLA, which drops the check."""
     metric = MRR()
     update = in_graph(metric, jit_compile=True)
@@ -285,7 +286,7 @@ def test_nan_never_helps():
     assert float(metric.result()) == 0.25
 
 
-def test_in_compile():
+def test_in_compile() -> None:
     num_items = 12
     model = tf.keras.Sequential(
         [tf.keras.layers.Dense(num_items, activation="softmax", input_shape=[5])]
@@ -310,7 +311,7 @@ def test_in_compile():
     assert shown["weighted"] == pytest.approx(expected)
 
 
-def test_names():
+def test_names() -> None:
     names = [metric.name for metric in all_metrics(10, k=7)]
     assert names == [
         "hit_rate_7",
@@ -324,7 +325,7 @@ def test_names():
 
 
 @pytest.mark.parametrize("metric", all_metrics(10), ids=lambda metric: metric.name)
-def test_serialization(metric):
+def test_serialization(metric: Any) -> None:
     config = tf.keras.metrics.serialize(metric)
     again = tf.keras.metrics.deserialize(config)
     assert type(again) is type(metric)
@@ -335,7 +336,7 @@ def test_serialization(metric):
     )
 
 
-def test_states_merge():
+def test_states_merge() -> None:
     scores = RNG.normal(size=(6, 10))
     labels = RNG.integers(3, 10, size=6)
     for first, second, whole in zip(*(all_metrics(10) for _ in range(3)), strict=True):
@@ -358,7 +359,9 @@ def test_states_merge():
         ),
     ],
 )
-def test_bad_scores(metric, y_pred, error, message):
+def test_bad_scores(
+    metric: Any, y_pred: Any, error: type[Exception], message: str
+) -> None:
     for update in metric.update_state, in_graph(metric):
         with pytest.raises(error, match=message):
             update(tf.constant([3, 4]), y_pred)
@@ -373,13 +376,15 @@ def test_bad_scores(metric, y_pred, error, message):
         (np.eye(6, dtype=int)[:2], tf.errors.InvalidArgumentError, "one item id"),
     ],
 )
-def test_bad_labels(metric, y_true, error, message):
+def test_bad_labels(
+    metric: Any, y_true: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         metric.update_state(y_true, tf.zeros([2, 6]))
 
 
 @pytest.mark.parametrize("metric", [Coverage(3, 7), PopularityBias(3, np.arange(7))])
-def test_scores_of_other_items(metric):
+def test_scores_of_other_items(metric: Any) -> None:
     with pytest.raises(ValueError, match=r"y_pred must have 7 columns.*\(2, 6\)"):
         metric.update_state([3, 4], tf.zeros([2, 6]))
 

@@ -1,5 +1,10 @@
 """Learning rates by layer, against steps worked out by hand."""
 
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -41,13 +46,13 @@ def step(optimizer, layers, gradient=1.0):
     ],
     ids=["SGD", "momentum", "Adam", "AdamW", "schedule", "LARS"],
 )
-def test_a_step_is_as_many_times_as_long(make, distance):
+def test_a_step_is_as_many_times_as_long(make: Any, distance: float) -> None:
     layers = two_layers()
     optimizer = discriminative(make(), {layers[0]: 0.25})
     assert step(optimizer, layers) == pytest.approx([-distance / 4, -distance], 2e-5)
 
 
-def test_without_multipliers_nothing_changes():
+def test_without_multipliers_nothing_changes() -> None:
     moves = []
     for wrap in (lambda o: o, lambda o: discriminative(o, {})):
         layers = two_layers()
@@ -56,7 +61,7 @@ def test_without_multipliers_nothing_changes():
     assert moves[0] == moves[1]
 
 
-def test_frozen_for_the_first_steps():
+def test_frozen_for_the_first_steps() -> None:
     layers = two_layers()
     schedule = PiecewiseConstantDecay([1], [0.0, 0.5])
     optimizer = discriminative(tf.keras.optimizers.SGD(0.1), {layers[0]: schedule})
@@ -64,7 +69,7 @@ def test_frozen_for_the_first_steps():
     assert moves == pytest.approx([0.0, 0.0, -0.05], abs=1e-6)
 
 
-def test_the_first_step_after_freezing_is_of_the_usual_size():
+def test_the_first_step_after_freezing_is_of_the_usual_size() -> None:
     layers = two_layers()
     schedule = PiecewiseConstantDecay([99], [0.0, 1.0])
     optimizer = discriminative(tf.keras.optimizers.Adam(0.01), {layers[0]: schedule})
@@ -74,7 +79,7 @@ def test_the_first_step_after_freezing_is_of_the_usual_size():
     assert step(optimizer, layers)[0] == pytest.approx(-0.01, rel=1e-3)
 
 
-def test_in_compile_and_in_a_saved_model(tmp_path):
+def test_in_compile_and_in_a_saved_model(tmp_path: pathlib.Path) -> None:
     layers = two_layers()
     model = tf.keras.Sequential(layers)
     schedule = PiecewiseConstantDecay([99], [0.0, 1.0])
@@ -94,7 +99,7 @@ def test_in_compile_and_in_a_saved_model(tmp_path):
     assert loaded.layers[1].kernel.numpy().item() == pytest.approx(1.4 + 0.2 * 1.6)
 
 
-def test_a_checkpoint_continues_where_it_stopped(tmp_path):
+def test_a_checkpoint_continues_where_it_stopped(tmp_path: pathlib.Path) -> None:
     def start():
         layers = two_layers()
         optimizer = discriminative(tf.keras.optimizers.Adam(0.1), {layers[0]: 0.1})
@@ -110,7 +115,7 @@ def test_a_checkpoint_continues_where_it_stopped(tmp_path):
     assert step(optimizer, layers) == unbroken
 
 
-def test_the_rate_of_the_others_can_be_read_and_set():
+def test_the_rate_of_the_others_can_be_read_and_set() -> None:
     layers = two_layers()
     optimizer = discriminative(tf.keras.optimizers.SGD(0.5), {layers[0]: 0.1})
     optimizer.learning_rate = 0.2
@@ -118,7 +123,7 @@ def test_the_rate_of_the_others_can_be_read_and_set():
     assert step(optimizer, layers) == pytest.approx([-0.02, -0.2], rel=1e-5)
 
 
-def test_under_a_strategy():
+def test_under_a_strategy() -> None:
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     with strategy.scope():
         layers = two_layers()
@@ -138,7 +143,7 @@ def test_under_a_strategy():
     assert moves == pytest.approx([0.15, 0.6], rel=1e-5)
 
 
-def test_what_is_refused():
+def test_what_is_refused() -> None:
     layers = two_layers()
     sgd = tf.keras.optimizers.SGD
     for optimizer in (tf.keras.optimizers.Ftrl(), tf.keras.optimizers.legacy.SGD()):
@@ -169,7 +174,7 @@ def test_what_is_refused():
         discriminative(sgd(), {layers[0]: 0.1}).get_config()
 
 
-def test_weights_keep_their_exclusion_from_decay():
+def test_weights_keep_their_exclusion_from_decay() -> None:
     layers = two_layers()
     adamw = tf.keras.optimizers.AdamW(0.5, weight_decay=0.2, epsilon=0.0)
     adamw.exclude_from_weight_decay(var_names=["kernel"])

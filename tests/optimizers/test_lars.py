@@ -1,10 +1,13 @@
 """LARS: equal to its formulas in NumPy, wherever it runs and however it is restored."""
 
+from __future__ import annotations
+
 import json
 import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +46,7 @@ def start():
 
 
 def rate(step):
-    """As of the schedule: a warm-up over two steps, then a half cosine over four."""
+    """The rate of the schedule: a warm-up over two steps, then a half cosine over four."""
     return step / 2 if step < 2 else 0.5 * (1 + np.cos(np.pi * (step - 2) / 4))
 
 
@@ -96,11 +99,11 @@ def run(optimizer, weights, step=None, first=0, steps=STEPS):
     return weights
 
 
-def test_equals_its_formulas():
+def test_equals_its_formulas() -> None:
     assert_equal(run(LARS(schedule(), **SETTINGS), variables()), in_numpy())
 
 
-def test_under_xla():
+def test_under_xla() -> None:
     optimizer, weights = LARS(schedule(), **SETTINGS), variables()
 
     @tf.function(jit_compile=True)
@@ -113,13 +116,13 @@ def test_under_xla():
     assert_equal(run(optimizer, weights, step), in_numpy())
 
 
-def test_with_updates_that_keras_compiles():
+def test_with_updates_that_keras_compiles() -> None:
     optimizer = LARS(schedule(), **SETTINGS)
     optimizer.jit_compile = True  # Which Keras does by itself on a GPU only.
     assert_equal(run(optimizer, variables()), in_numpy())
 
 
-def test_sparse_gradients_are_those_of_the_whole_table():
+def test_sparse_gradients_are_those_of_the_whole_table() -> None:
     table = [tf.Variable(start()["biased/embeddings"], name="embeddings")]
     expected = [tf.Variable(table[0])]
     indices, rows = [3, 1, 3], tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -135,7 +138,9 @@ def test_sparse_gradients_are_those_of_the_whole_table():
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_the_first_step_is_a_share_of_the_weight_whatever_the_gradient(scale):
+def test_the_first_step_is_a_share_of_the_weight_whatever_the_gradient(
+    scale: float,
+) -> None:
     weight = tf.Variable([[3.0, 4.0]])
     gradient = tf.constant([[0.0, -2.0 * scale]])
     LARS(0.5, weight_decay=0).apply_gradients([(gradient, weight)])
@@ -151,7 +156,7 @@ def test_the_first_step_is_a_share_of_the_weight_whatever_the_gradient(scale):
         lambda: tfrsb.layers.Projector([4, 4]),
     ],
 )
-def test_biases_and_norms_of_real_layers_are_told(make):
+def test_biases_and_norms_of_real_layers_are_recognized(make: Any) -> None:
     layer = make()
     if isinstance(layer, tf.keras.layers.MultiHeadAttention):
         layer(tf.ones([2, 3, 4]), tf.ones([2, 3, 4]))
@@ -173,7 +178,7 @@ def test_biases_and_norms_of_real_layers_are_told(make):
     assert 0 < len(moved) < len(weights)
 
 
-def test_a_variable_may_be_left_without_decay():
+def test_a_variable_may_be_left_without_decay() -> None:
     weight = tf.Variable([[3.0, 4.0]], name="kernel")
     optimizer = LARS(1.0, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["kernel"])
@@ -183,7 +188,7 @@ def test_a_variable_may_be_left_without_decay():
 
 
 @pytest.mark.parametrize("learning_rate", [0.3, schedule()], ids=["number", "schedule"])
-def test_survives_serialization(learning_rate):
+def test_survives_serialization(learning_rate: Any) -> None:
     optimizer = LARS(learning_rate, **SETTINGS, global_clipnorm=1.5, use_ema=True)
     config = tf.keras.optimizers.serialize(optimizer)
     again = tf.keras.optimizers.deserialize(
@@ -196,7 +201,9 @@ def test_survives_serialization(learning_rate):
     assert_equal(run(again, variables()), dict(zip(SHAPES, expected, strict=True)))
 
 
-def test_a_restored_run_ends_where_the_unbroken_one_does(tmp_path):
+def test_a_restored_run_ends_where_the_unbroken_one_does(
+    tmp_path: pathlib.Path,
+) -> None:
     optimizer, weights = LARS(schedule(), **SETTINGS), variables()
     run(optimizer, weights, steps=2)
     path = tf.train.Checkpoint(o=optimizer, w=weights).write(str(tmp_path / "backup"))
@@ -217,13 +224,13 @@ def test_a_restored_run_ends_where_the_unbroken_one_does(tmp_path):
         ("bias_learning_rate_factor", -1.0),
     ],
 )
-def test_bad_arguments_are_named(argument, value):
+def test_bad_arguments_are_named(argument: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{argument} must be .*but it is {value}"):
         LARS(**{argument: value})
 
 
-def test_two_replicas_sum_their_gradients():
-    """In a process of its own: see tests/tasks/distributed_run.py."""
+def test_two_replicas_sum_their_gradients() -> None:
+    """In a fresh process: see tests/tasks/distributed_run.py."""
     ended = subprocess.run(
         [sys.executable, "-c", ON_TWO_REPLICAS, pathlib.Path(__file__).parent],
         env={

@@ -257,7 +257,7 @@ def run_fit(
 def run_views(strategy, sent):
     """Returns the views that each replica of this process draws of the same rows.
 
-    The outer list is by call; `restored` goes on behind the first of them.
+    The outer list is by call; `restored` continues after the first of them.
     """
     rows = tf.reshape(tf.range(3, 75), [6, 12])
 

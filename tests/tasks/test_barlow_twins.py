@@ -17,7 +17,7 @@ def results(task):
     return {metric.name: float(metric.result()) for metric in task.metrics}
 
 
-def test_loss_is_that_of_the_function():
+def test_loss_is_that_of_the_function() -> None:
     first, second = tf.random.normal([2, 32, 8])
     task = BarlowTwinsTask(off_diagonal_weight=0.1, scale=3.0, epsilon=1e-3)
     expected = tfrsb.losses.barlow_twins_loss(
@@ -29,7 +29,7 @@ def test_loss_is_that_of_the_function():
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_sample_weight_equals_repetition():
+def test_sample_weight_equals_repetition() -> None:
     first, second = tf.random.normal([2, 6, 4])
     weights = [1, 2, 0, 1, 3, 1]
     task = BarlowTwinsTask()
@@ -38,7 +38,7 @@ def test_sample_weight_equals_repetition():
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_diagnostics_by_hand():
+def test_diagnostics_by_hand() -> None:
     # C = [[0, 1], [1, 0]]; with 3 rows more than columns there is no floor.
     task = BarlowTwinsTask(off_diagonal_weight=0.25, epsilon=0.0, name="bt")
     task(VIEW, tf.reverse(VIEW, axis=[1]))
@@ -57,7 +57,7 @@ def test_diagnostics_by_hand():
     )
 
 
-def test_floor_is_that_of_the_batch():
+def test_floor_is_that_of_the_batch() -> None:
     task = BarlowTwinsTask(off_diagonal_weight=0.5, name="bt")
     loss = task(*tf.random.normal([2, 3, 6]))
     floor = float(tfrsb.losses.barlow_twins_floor(3, 6, 0.5))
@@ -65,7 +65,7 @@ def test_floor_is_that_of_the_batch():
     assert results(task)["bt/excess"] == pytest.approx(float(loss) - floor, rel=1e-5)
 
 
-def test_a_collapsed_encoder_shows():
+def test_a_collapsed_encoder_shows() -> None:
     task = BarlowTwinsTask(name="bt")
     task(tf.ones([32, 8]), tf.ones([32, 8]))
     assert results(task)["bt/dead_columns"] == 8
@@ -74,7 +74,7 @@ def test_a_collapsed_encoder_shows():
     assert results(task)["bt/invariance"] == 8
 
 
-def test_a_rank_one_encoder_shows():
+def test_a_rank_one_encoder_shows() -> None:
     task = BarlowTwinsTask(name="bt")
     user = tf.random.normal([32, 1])
     task(tf.tile(user, [1, 8]), tf.tile(user, [1, 8]))
@@ -82,7 +82,7 @@ def test_a_rank_one_encoder_shows():
     assert results(task)["bt/effective_rank"] == pytest.approx(1, abs=1e-3)
 
 
-def test_metrics_can_be_left_out():
+def test_metrics_can_be_left_out() -> None:
     similarity = tf.keras.metrics.CosineSimilarity()
     task = BarlowTwinsTask(batch_metrics=[similarity], name="bt")
     task(VIEW, VIEW, compute_metrics=False, compute_batch_metrics=False)
@@ -93,7 +93,7 @@ def test_metrics_can_be_left_out():
     assert results(task)["bt/loss"] == pytest.approx(8, rel=1e-4)
 
 
-def test_loss_metrics_summarize_the_loss():
+def test_loss_metrics_summarize_the_loss() -> None:
     mean = tf.keras.metrics.Mean()
     task = BarlowTwinsTask(loss_metrics=[mean], epsilon=0.0)
     task(VIEW, VIEW)
@@ -101,7 +101,7 @@ def test_loss_metrics_summarize_the_loss():
     assert float(mean.result()) == pytest.approx(4)
 
 
-def test_metrics_of_two_tasks_do_not_meet():
+def test_metrics_of_two_tasks_do_not_meet() -> None:
     names = [
         metric.name
         for name in ("items", "categories")
@@ -110,7 +110,7 @@ def test_metrics_of_two_tasks_do_not_meet():
     assert len(set(names)) == len(names)
 
 
-def test_config_round_trip():
+def test_config_round_trip() -> None:
     task = BarlowTwinsTask(
         "auto",
         check_finite=True,
@@ -151,7 +151,7 @@ def test_bad_arguments_are_named(
         BarlowTwinsTask(**arguments)
 
 
-def test_bad_embeddings_are_named():
+def test_bad_embeddings_are_named() -> None:
     task = BarlowTwinsTask()
     with pytest.raises(ValueError, match="second_embeddings must have the shape"):
         task(VIEW, VIEW[:, tf.newaxis])
@@ -170,7 +170,7 @@ def histories():
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision(policy):
+def test_mixed_precision(policy: str) -> None:
     tf.keras.mixed_precision.set_global_policy(policy)
     try:
         encoder = tfrsb.layers.ItemPoolingEncoder(60, output_dim=16, pooling="mean")
@@ -190,7 +190,7 @@ def test_mixed_precision(policy):
     assert losses[1] < losses[0]
 
 
-def test_xla_training_step():
+def test_xla_training_step() -> None:
     model = tfrsb.models.BarlowTwinsPretraining(
         tfrsb.layers.ItemPoolingEncoder(60, output_dim=16, pooling="mean"),
         projector=tfrsb.layers.Projector([32, 32]),

@@ -1,7 +1,9 @@
 """The task on several replicas: the loss and gradient of one device, and how it fails.
 
-Every strategy runs in processes of its own: see `distributed_run`.
+Every strategy runs in separate processes: see `distributed_run`.
 """
+
+from __future__ import annotations
 
 import json
 import os
@@ -10,6 +12,7 @@ import pickle
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = pathlib.Path(__file__).with_name("distributed_run.py")
 PYTHONPATH = [*filter(None, [os.environ.get("PYTHONPATH")]), str(SCRIPT.parents[2])]
-TIMEOUT = 240  # Seconds; a worker whose fellow has died waits for ever.
+TIMEOUT = 240  # Seconds; a worker whose fellow has died waits forever.
 
 MIRRORED = ["mirrored_2", "mirrored_4"]
 DISTRIBUTED = [*MIRRORED, "workers"]
@@ -90,7 +93,7 @@ OTHERS = {
 CASES = {**EXACT_FITS, **OTHERS, **EXACT_TASKS}
 assert list(CASES)[-1] == "sums, unequal, known"  # A strategy may not survive it.
 
-# The rest tell of a replica's own rows.
+# The rest are those of a replica's own rows.
 GLOBAL_METRICS = ("loss", "invariance", "redundancy", "floor", "excess", "dead_columns")
 
 
@@ -138,7 +141,7 @@ def start_workers(folder, number=2):
 
 
 def collect(processes):
-    """Returns what the processes of a strategy have found, or what they died of."""
+    """Returns what the processes of a strategy have found, or why they failed."""
     for process, log, _ in processes:
         try:
             code = process.wait(TIMEOUT)
@@ -217,7 +220,9 @@ def assert_same_metrics(ours, expected, tolerance):
 
 
 @on_replicas(EXACT_TASKS)
-def test_loss_and_gradients_are_those_of_one_device(runs, case, strategy):
+def test_loss_and_gradients_are_those_of_one_device(
+    runs: dict[str, Any], case: str, strategy: str
+) -> None:
     ours, expected = (result(runs, case, one) for one in (strategy, "one_device"))
     assert ours["loss"] == pytest.approx(expected["loss"], rel=1e-6)
     assert deviation(ours["gradients"], expected["gradients"]) < 1e-6
@@ -225,7 +230,9 @@ def test_loss_and_gradients_are_those_of_one_device(runs, case, strategy):
 
 
 @on_replicas({**EXACT_TASKS, **EXACT_FITS})
-def test_the_cheaper_communication_is_chosen(runs, case, strategy):
+def test_the_cheaper_communication_is_chosen(
+    runs: dict[str, Any], case: str, strategy: str
+) -> None:
     sent, dim = result(runs, case, strategy)["sent"], CASES[case]["dim"]
     shares_of_c = ("all_reduce", (dim, dim))
     gathered = {shape[-1] for how, shape in sent if how == "all_gather"}
@@ -238,7 +245,9 @@ def test_the_cheaper_communication_is_chosen(runs, case, strategy):
 
 
 @on_replicas(EXACT_FITS)
-def test_fit_is_that_of_one_device(runs, case, strategy):
+def test_fit_is_that_of_one_device(
+    runs: dict[str, Any], case: str, strategy: str
+) -> None:
     """Six steps of SGD, to 1e-6; Adam divides by gradients that may be rounding."""
     tolerance = 1e-5 if case == "Adam" else 1e-6
     ours, expected = (result(runs, case, one) for one in (strategy, "one_device"))
@@ -253,7 +262,7 @@ def test_fit_is_that_of_one_device(runs, case, strategy):
 
 
 @on_replicas(EXACT_FITS)
-def test_fit_shows_the_metrics(runs, case, strategy):
+def test_fit_shows_the_metrics(runs: dict[str, Any], case: str, strategy: str) -> None:
     """But tf_keras sums up what workers show, although each shows the mean of all."""
     shown = {
         name: values[-1]
@@ -266,7 +275,9 @@ def test_fit_shows_the_metrics(runs, case, strategy):
 
 
 @pytest.mark.parametrize("strategy", MIRRORED)
-def test_local_statistics_would_be_another_loss(runs, strategy):
+def test_local_statistics_would_be_another_loss(
+    runs: dict[str, Any], strategy: str
+) -> None:
     local, whole = (
         result(runs, "local statistics", one) for one in (strategy, "one_device")
     )
@@ -274,7 +285,7 @@ def test_local_statistics_would_be_another_loss(runs, strategy):
     assert deviation(local["gradients"], whole["gradients"]) > 1e-1
 
 
-def test_an_undivided_loss_would_count_each_replica(runs):
+def test_an_undivided_loss_would_count_each_replica(runs: dict[str, Any]) -> None:
     undivided, whole = (
         result(runs, "not divided", one) for one in ("mirrored_4", "one_device")
     )
@@ -283,7 +294,7 @@ def test_an_undivided_loss_would_count_each_replica(runs):
     assert deviation(undivided["gradients"], expected) < 1e-6
 
 
-def test_a_norm_that_is_not_synchronized_would_be_wrong(runs):
+def test_a_norm_that_is_not_synchronized_would_be_wrong(runs: dict[str, Any]) -> None:
     ours, expected = (
         result(runs, "norm not synchronized", one)
         for one in ("mirrored_2", "one_device")
@@ -291,7 +302,7 @@ def test_a_norm_that_is_not_synchronized_would_be_wrong(runs):
     assert deviation(ours["trainable"], expected["trainable"]) > 1e-3
 
 
-def test_tfrs_regularizes_once_for_each_replica(runs):
+def test_tfrs_regularizes_once_for_each_replica(runs: dict[str, Any]) -> None:
     ours = result(runs, "regularized", "mirrored_2")
     once, twice = (
         result(runs, case, "one_device")
@@ -301,7 +312,7 @@ def test_tfrs_regularizes_once_for_each_replica(runs):
     assert deviation(ours["trainable"], twice["trainable"]) < 1e-6
 
 
-def test_our_models_regularize_once(runs):
+def test_our_models_regularize_once(runs: dict[str, Any]) -> None:
     ours = result(runs, "regularized, ours", "mirrored_2")
     expected = result(runs, "regularized", "one_device")
     assert deviation(ours["trainable"], expected["trainable"]) < 1e-6
@@ -310,8 +321,8 @@ def test_our_models_regularize_once(runs):
     )
 
 
-def test_a_replica_without_rows_keeps_the_weights_exact(runs):
-    """But not Keras' moving statistics: such a replica brings its own, of nothing."""
+def test_a_replica_without_rows_keeps_the_weights_exact(runs: dict[str, Any]) -> None:
+    """But not Keras' moving statistics: such a replica contributes statistics of no rows."""
     ours, expected = (
         result(runs, "a replica without rows", one)
         for one in ("mirrored_4", "one_device")
@@ -324,13 +335,17 @@ def test_a_replica_without_rows_keeps_the_weights_exact(runs):
         )
 
 
-def test_a_replica_without_rows_does_not_spoil_the_metrics(runs):
+def test_a_replica_without_rows_does_not_spoil_the_metrics(
+    runs: dict[str, Any],
+) -> None:
     history = result(runs, "a replica without rows", "mirrored_4")["history"]
     assert not [name for name, values in history.items() if np.isnan(values).any()]
 
 
 @pytest.mark.parametrize("strategy", DISTRIBUTED)
-def test_joint_training_is_that_of_one_device(runs, strategy):
+def test_joint_training_is_that_of_one_device(
+    runs: dict[str, Any], strategy: str
+) -> None:
     """Retrieval too: the rows of other replicas are negatives, as on one device."""
     ours, expected = (result(runs, "joint", one) for one in (strategy, "one_device"))
     assert deviation(ours["trainable"], expected["trainable"]) < 1e-6
@@ -342,7 +357,9 @@ def test_joint_training_is_that_of_one_device(runs, strategy):
 
 
 @pytest.mark.parametrize("strategy", ["mirrored_2", "workers"])
-def test_replicas_draw_different_views_of_the_same_rows(runs, strategy):
+def test_replicas_draw_different_views_of_the_same_rows(
+    runs: dict[str, Any], strategy: str
+) -> None:
     on_one = result(runs, "views", "one_device")["unbroken"]
     for (first, second), (alone,) in zip(
         result(runs, "views", strategy)["unbroken"], on_one, strict=True
@@ -352,7 +369,9 @@ def test_replicas_draw_different_views_of_the_same_rows(runs, strategy):
 
 
 @pytest.mark.parametrize("strategy", ["one_device", "mirrored_2", "workers"])
-def test_restored_views_go_on_where_they_were(runs, strategy):
+def test_restored_views_continue_where_they_were(
+    runs: dict[str, Any], strategy: str
+) -> None:
     views = result(runs, "views", strategy)
     calls = views["unbroken"]
     assert not np.array_equal(calls[0], calls[1])

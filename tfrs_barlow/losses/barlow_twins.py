@@ -59,9 +59,9 @@ def barlow_twins_loss(
         The scalar loss, in float32 (float64 if an input is).
 
     Raises:
-        ValueError: If the shapes are not two equal `[batch, dim]`, `sample_weight` is
-            not `[batch]`, or another argument is out of its range.
-        TypeError: If an input is not floating, or an argument is of a wrong type.
+        ValueError: If the shapes are not two equal `[batch, dim]`, or `sample_weight`
+            is not `[batch]`.
+        TypeError: If an input is not floating.
 
     Examples:
         >>> view = tf.constant([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])

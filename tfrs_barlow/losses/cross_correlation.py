@@ -80,9 +80,9 @@ def cross_correlation_terms(
         The `CorrelationTerms`, in float32 (float64 if an input is).
 
     Raises:
-        ValueError: If the shapes are not two equal `[batch, dim]`, `sample_weight` is
-            not `[batch]`, or another argument is out of its range.
-        TypeError: If an input is not floating, or an argument is of a wrong type.
+        ValueError: If the shapes are not two equal `[batch, dim]`, or `sample_weight`
+            is not `[batch]`.
+        TypeError: If an input is not floating.
         tf.errors.InvalidArgumentError: If a weight is negative, all weights are zero,
             a value is not finite and `check_finite`, or a shape that is known only at
             run time does not fit.
@@ -149,9 +149,8 @@ def cross_correlation_matrix(
         is constant.
 
     Raises:
-        ValueError: If the shapes are not two equal `[batch, dim]`, or `epsilon` is
-            negative.
-        TypeError: If an input is not floating, or `epsilon` is not a number.
+        ValueError: If the shapes are not two equal `[batch, dim]`.
+        TypeError: If an input is not floating.
 
     Examples:
         >>> view = tf.constant([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])

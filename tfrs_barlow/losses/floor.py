@@ -33,10 +33,6 @@ def barlow_twins_floor(
     Returns:
         The floor, a float32 scalar: 0 if D < N.
 
-    Raises:
-        ValueError: If an argument is out of its range.
-        TypeError: If an argument is of a wrong type.
-
     Examples:
         >>> round(float(tfrsb.losses.barlow_twins_floor(64, 8192, 5e-3)), 1)
         3212.5
@@ -63,10 +59,6 @@ def optimal_invariance(
     Returns:
         The optimum of every C_ii, a float32 scalar in (0, 1].
 
-    Raises:
-        ValueError: If an argument is out of its range.
-        TypeError: If an argument is of a wrong type.
-
     Examples:
         >>> round(float(tfrsb.losses.optimal_invariance(64, 8192, 5e-3)), 2)
         0.61
@@ -88,10 +80,8 @@ def weight_for_invariance(
         The `off_diagonal_weight`.
 
     Raises:
-        ValueError: If an argument is out of its range; if D <= N - 1, where the optimum
-            is 1 at any weight; or if the weight would have to exceed 1, from where on
-            it no longer decides the optimum.
-        TypeError: If an argument is of a wrong type.
+        ValueError: If D <= N - 1, where the optimum is 1 at any weight, or the weight
+            would have to exceed 1, from where on it no longer decides the optimum.
 
     Examples:
         >>> weight = tfrsb.losses.weight_for_invariance(0.9, 64, 8192)

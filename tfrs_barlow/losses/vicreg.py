@@ -55,9 +55,8 @@ def vicreg_loss(
         The scalar loss, in float32 (float64 if an input is).
 
     Raises:
-        ValueError: If the shapes are not two equal `[batch, dim]`, or another argument
-            is out of its range.
-        TypeError: If an input is not floating, or an argument is of a wrong type.
+        ValueError: If the shapes are not two equal `[batch, dim]`.
+        TypeError: If an input is not floating.
         tf.errors.InvalidArgumentError: If `sample_weight` is negative or not more than
             1 in sum.
 

@@ -31,11 +31,14 @@ from tfrs_barlow.metrics.item_scores import MISS, label_ranks
 class _LabelRankMean(tf.keras.metrics.Mean, abc.ABC):
     """The mean over users of the value of their label's rank."""
 
+    prefix: str
+
     def __init__(
-        self, k: int | None, first_item_id: int, name: str, dtype: Any | None
+        self, k: int | None, first_item_id: int, name: str | None, dtype: Any
     ) -> None:
-        super().__init__(name=name, dtype=dtype)
-        self.k = None if k is None else _checks.integer("k", k, at_least=1)
+        default = self.prefix if k is None else f"{self.prefix}_{k}"
+        super().__init__(name=name or default, dtype=dtype)
+        self.k = k
         self.first_item_id = _checks.integer("first_item_id", first_item_id, at_least=0)
 
     @abc.abstractmethod
@@ -82,10 +85,6 @@ class HitRate(_LabelRankMean):
         name: The name of the metric, by default `hit_rate_10` and so on.
         dtype: The type of the result; see `tf.keras.metrics.Metric`.
 
-    Raises:
-        ValueError: If `k` or `first_item_id` is out of its range.
-        TypeError: If one of them is not an integer.
-
     Examples:
         >>> hit_rate = tfrsb.metrics.HitRate(1)
         >>> scores = tf.constant([[9, 9, 9, 0.1, 0.7], [9, 9, 9, 0.5, 0.5]])
@@ -93,6 +92,8 @@ class HitRate(_LabelRankMean):
         >>> float(hit_rate.result())  # The second row is a tie.
         0.5
     """
+
+    prefix = "hit_rate"
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class HitRate(_LabelRankMean):
         dtype: Any | None = None,
     ) -> None:
         k = _checks.integer("k", k, at_least=1)
-        super().__init__(k, first_item_id, name or f"hit_rate_{k}", dtype)
+        super().__init__(k, first_item_id, name, dtype)
 
     def _value(self, ranks: tf.Tensor) -> tf.Tensor:
         return tf.ones_like(ranks)
@@ -122,10 +123,6 @@ class NDCG(_LabelRankMean):
         name: The name of the metric, by default `ndcg_10` and so on.
         dtype: The type of the result; see `tf.keras.metrics.Metric`.
 
-    Raises:
-        ValueError: If `k` or `first_item_id` is out of its range.
-        TypeError: If one of them is not an integer.
-
     Examples:
         >>> ndcg = tfrsb.metrics.NDCG(10, first_item_id=0)
         >>> _ = ndcg.update_state([0], tf.constant([[0.3, 0.2, 0.4, 0.5]]))
@@ -137,6 +134,8 @@ class NDCG(_LabelRankMean):
           techniques", https://doi.org/10.1145/582415.582418.
     """
 
+    prefix = "ndcg"
+
     def __init__(
         self,
         k: int,
@@ -146,7 +145,7 @@ class NDCG(_LabelRankMean):
         dtype: Any | None = None,
     ) -> None:
         k = _checks.integer("k", k, at_least=1)
-        super().__init__(k, first_item_id, name or f"ndcg_{k}", dtype)
+        super().__init__(k, first_item_id, name, dtype)
 
     def _value(self, ranks: tf.Tensor) -> tf.Tensor:
         return tf.math.log(2.0) / tf.math.log1p(ranks)
@@ -162,16 +161,14 @@ class MRR(_LabelRankMean):
         name: The name of the metric, by default `mrr`, or `mrr_10` and so on.
         dtype: The type of the result; see `tf.keras.metrics.Metric`.
 
-    Raises:
-        ValueError: If `k` or `first_item_id` is out of its range.
-        TypeError: If one of them is not an integer.
-
     Examples:
         >>> mrr = tfrsb.metrics.MRR(first_item_id=0)
         >>> _ = mrr.update_state([0, 3], tf.constant([[0.3, 0.2, 0.4, 0.5]] * 2))
         >>> round(float(mrr.result()), 4)  # Ranks 3 and 1.
         0.6667
     """
+
+    prefix = "mrr"
 
     def __init__(
         self,
@@ -181,8 +178,8 @@ class MRR(_LabelRankMean):
         name: str | None = None,
         dtype: Any | None = None,
     ) -> None:
-        default = "mrr" if k is None else f"mrr_{k}"
-        super().__init__(k, first_item_id, name or default, dtype)
+        k = None if k is None else _checks.integer("k", k, at_least=1)
+        super().__init__(k, first_item_id, name, dtype)
 
     def _value(self, ranks: tf.Tensor) -> tf.Tensor:
         return 1.0 / ranks

@@ -32,10 +32,6 @@ class Coverage(tf.keras.metrics.Metric):
         name: The name of the metric, by default `coverage_10` and so on.
         dtype: The type of the result; see `tf.keras.metrics.Metric`.
 
-    Raises:
-        ValueError: If an argument is out of its range.
-        TypeError: If an argument is of a wrong type.
-
     Examples:
         >>> coverage = tfrsb.metrics.Coverage(1, vocabulary_size=7)
         >>> alike = tf.constant([[0, 0, 0, 0.1, 0.7, 0.2, 0.3]] * 2)
@@ -81,12 +77,7 @@ class Coverage(tf.keras.metrics.Metric):
             y_pred: `[batch, vocabulary_size]`, floating, the score of every id; -inf
                 for items that are not to be recommended.
             sample_weight: `[batch]` or a scalar: users of weight 0 are left out, all
-                others count alike.
-
-        Raises:
-            TypeError: If `y_pred` is not floating.
-            ValueError: If `y_pred` has another shape.
-            tf.errors.InvalidArgumentError: If a score is NaN.
+                others count the same.
         """
         del y_true
         ids, recommended = top_items(
@@ -192,11 +183,6 @@ class PopularityBias(tf.keras.metrics.Mean):
                 for items that are not to be recommended. A user without any item left
                 to recommend does not count.
             sample_weight: `[batch]` or a scalar, the weights of the users in the mean.
-
-        Raises:
-            TypeError: If `y_pred` is not floating.
-            ValueError: If `y_pred` has another shape.
-            tf.errors.InvalidArgumentError: If a score is NaN.
         """
         del y_true
         ids, recommended = top_items(

@@ -117,7 +117,7 @@ def discriminative(
     for exclusion in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_names"):
         if hasattr(optimizer, exclusion):
             setattr(changed, exclusion, getattr(optimizer, exclusion))
-    changed.rates = _Rates(by_layer=dict(multipliers))
+    changed.rates.by_layer = dict(multipliers)
     return changed
 
 
@@ -203,12 +203,11 @@ class _Discriminative:
         config = dict(config)
         multipliers = config.pop("multipliers", [])
         optimizer = super().from_config(config, custom_objects)  # type: ignore[misc]
-        optimizer.rates = _Rates(
-            by_index={
-                index: _deserialize(multiplier, custom_objects)
-                for index, multiplier in multipliers
-            }
-        )
+        deserialize = tf.keras.saving.deserialize_keras_object
+        optimizer.rates.by_index = {
+            index: deserialize(multiplier, custom_objects)
+            for index, multiplier in multipliers
+        }
         return optimizer
 
     def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
@@ -226,10 +225,8 @@ class _Discriminative:
             self.rates.current = None
 
     def _index(self, variable: tf.Variable) -> int:
-        return self._index_dict.get(  # type: ignore[attr-defined]
-            self._var_key(variable),  # type: ignore[attr-defined]
-            -1,
-        )
+        key = self._var_key(variable)  # type: ignore[attr-defined]
+        return self._index_dict.get(key, -1)  # type: ignore[attr-defined]
 
     def _indices(
         self, by_layer: Mapping[tf.keras.layers.Layer, Multiplier]
@@ -267,17 +264,9 @@ for _base in _OF_KERAS:
 
 
 def _serialize(multiplier: Multiplier) -> Any:
-    if isinstance(multiplier, LearningRateSchedule):
-        return tf.keras.optimizers.schedules.serialize(multiplier)
-    if callable(multiplier):
+    if callable(multiplier) and not isinstance(multiplier, LearningRateSchedule):
         raise ValueError(
             "A multiplier can be serialized if it is a number or a "
             f"LearningRateSchedule, but one is {multiplier}."
         )
-    return float(multiplier)
-
-
-def _deserialize(config: Any, custom_objects: Any) -> Multiplier:
-    if isinstance(config, dict):
-        return tf.keras.optimizers.schedules.deserialize(config, custom_objects)
-    return config
+    return tf.keras.saving.serialize_keras_object(multiplier)

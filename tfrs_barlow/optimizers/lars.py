@@ -47,10 +47,6 @@ class LARS(tf.keras.optimizers.Optimizer):
         **kwargs: Passed on to `tf.keras.optimizers.Optimizer`, such as
             `global_clipnorm` and `use_ema`.
 
-    Raises:
-        ValueError: If a number is out of its range.
-        TypeError: If an argument is of a wrong type.
-
     Examples:
         >>> batch_size, steps_per_epoch, epochs = 2048, 100, 1000
         >>> rate = tf.keras.optimizers.schedules.CosineDecay(

@@ -80,10 +80,6 @@ class BarlowTwinsTask(tf.keras.layers.Layer, tfrs.tasks.Task):
         **kwargs: Passed on to `tf.keras.layers.Layer`. The default dtype is float32
             even under a mixed-precision policy: half precision would overflow.
 
-    Raises:
-        ValueError: If an argument is out of its range.
-        TypeError: If an argument is of a wrong type.
-
     Examples:
         >>> task = tfrsb.tasks.BarlowTwinsTask(epsilon=0.0, name="barlow_twins")
         >>> view = tf.constant([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
