@@ -46,7 +46,7 @@ def start():
 
 
 def rate(step):
-    """The rate of the schedule: a warm-up over two steps, then a half cosine over four."""
+    """Returns `schedule`: two steps of warm-up, then a half cosine over four."""
     return step / 2 if step < 2 else 0.5 * (1 + np.cos(np.pi * (step - 2) / 4))
 
 

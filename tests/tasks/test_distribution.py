@@ -322,7 +322,7 @@ def test_our_models_regularize_once(runs: dict[str, Any]) -> None:
 
 
 def test_a_replica_without_rows_keeps_the_weights_exact(runs: dict[str, Any]) -> None:
-    """But not Keras' moving statistics: such a replica contributes statistics of no rows."""
+    """But not Keras' moving statistics: those of such a replica are of no rows."""
     ours, expected = (
         result(runs, "a replica without rows", one)
         for one in ("mirrored_4", "one_device")
