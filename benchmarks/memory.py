@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def in_process(*call: Any, **environment: str) -> Any:
-    """Calls a function in a process of its own, and returns what it returns."""
+    """Calls a function in a separate process, and returns what it returns."""
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", "--only", json.dumps(call)],
         stdout=subprocess.PIPE,
