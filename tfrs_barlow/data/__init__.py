@@ -14,20 +14,11 @@ from tfrs_barlow.data.pairs import (
     pair_batches,
     same_target_pairs,
 )
-from tfrs_barlow.data.readers.download import (
-    DownloadError,
-    MovieLensDataset,
-    download_movielens,
-)
+from tfrs_barlow.data.readers.download import MovieLensDataset
 from tfrs_barlow.data.readers.malformed import MalformedFileError
-from tfrs_barlow.data.readers.movielens import (
-    load_movielens,
-    read_movielens_1m,
-    read_movielens_csv,
-)
+from tfrs_barlow.data.readers.movielens import load_movielens
 from tfrs_barlow.data.readers.scanning import scan_sequences
 from tfrs_barlow.data.readers.tables import read_interactions
-from tfrs_barlow.data.readers.tfds_movielens import TFDSRelease, load_tfds_movielens
 from tfrs_barlow.data.readers.yelp import read_yelp
 from tfrs_barlow.data.records.beam_preparation import write_sequences_with_beam
 from tfrs_barlow.data.records.folder import verify_sequences
@@ -44,31 +35,25 @@ __all__ = [
     "MASK_ID",
     "OUT_OF_VOCABULARY_ID",
     "PADDING_ID",
-    "DownloadError",
     "InteractionLog",
     "ItemCategories",
     "MalformedFileError",
     "MovieLensDataset",
     "SequencePairs",
-    "TFDSRelease",
     "UserSequences",
     "UserSplit",
     "Vocabulary",
     "build_sequences",
     "cooccurrence_neighbors",
     "different_period_pairs",
-    "download_movielens",
     "embedding_neighbors",
     "filter_k_core",
     "filter_ratings",
     "generate_synthetic_log",
     "load_movielens",
     "load_sequences",
-    "load_tfds_movielens",
     "pair_batches",
     "read_interactions",
-    "read_movielens_1m",
-    "read_movielens_csv",
     "read_sequences",
     "read_yelp",
     "same_target_pairs",

@@ -346,7 +346,7 @@ def test_refuses_a_table_without_rows(tmp_path: pathlib.Path) -> None:
 
 
 def test_refuses_an_empty_separator() -> None:
-    with pytest.raises(ValueError, match="category_separator must not be empty"):
+    with pytest.raises(ValueError, match="category_separator must be a string that is not"):
         _read(_table(), category_separator="")
 
 

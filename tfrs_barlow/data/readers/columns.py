@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-# What `001` or `1e3` mean is not for us to say, so those stay strings. 18 digits fit
-# int64.
-INTEGER = r"(?:0|-?[1-9][0-9]{0,17})"
-# A time is one in any writing that pandas takes for an integer.
+# A time is an integer in any notation that pandas reads as one.
 _WHOLE_NUMBER = r"(?a:\s*[+-]?[0-9]+\s*)"
 # pandas takes "1546" for a year otherwise.
 DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+
+TimeKind = Literal["integer", "date"]
 
 
 class MalformedRowError(ValueError):
@@ -23,35 +23,68 @@ class MalformedRowError(ValueError):
     Attributes:
         is_good: `[rows]`, which rows do.
         row: The first that does not.
+        problem: What is wrong, with `{row}` for the number of the first bad row.
     """
 
     def __init__(self, is_good: pd.Series, problem: str) -> None:
-        """Initializes the error.
-
-        Args:
-            is_good: `[rows]`, which rows hold what they should.
-            problem: What is wrong, with `{row}` for the number of the first bad row.
-        """
         self.is_good: npt.NDArray[np.bool_] = is_good.to_numpy(bool)
         self.row = int(self.is_good.argmin())
+        self.problem = problem
         super().__init__(problem.replace("{row}", str(self.row), 1))
 
 
-def require_columns(present: list[Any], wanted: dict[str, str], source: str) -> None:
-    """Checks that `present` has each of the columns in `wanted` once.
-
-    Args:
-        present: The names of the columns.
-        wanted: The names that are needed, by argument.
-        source: Where the columns are.
-    """
+def require_columns(
+    present: Sequence[Any], wanted: dict[str, str], source: str
+) -> None:
+    """Checks that `present` has each column of `wanted`, by argument, once."""
+    names = list(present)
     for argument, name in wanted.items():
-        if present.count(name) != 1:
-            problem = "more than one such" if name in present else "no such"
+        if names.count(name) != 1:
+            problem = "more than one such" if name in names else "no such"
             raise ValueError(
                 f"{argument} must name a column of {source}, but {name!r} names "
-                f"{problem} column; it has {', '.join(map(str, present))}."
+                f"{problem} column; it has {', '.join(map(str, names))}."
             )
+
+
+def convert(
+    table: pd.DataFrame, columns: dict[str, str], time_kind: TimeKind | None = None
+) -> tuple[pd.DataFrame, npt.NDArray[np.intp], tuple[int, str] | None]:
+    """Makes users, items, ratings and times out of the rows that hold such.
+
+    Args:
+        table: One row per interaction, numbered from 0.
+        columns: The names of columns, by argument of `read_interactions`.
+        time_kind: What times must be; None to take the kind of the first good one.
+
+    Returns:
+        The good rows with the columns of a log, their numbers, and the first bad row
+        with what is wrong with it.
+    """
+    steps: list[tuple[str, str, Callable[[pd.Series], pd.Series]]] = [
+        ("user_id", "user_column", to_ids),
+        ("item_id", "item_column", to_ids),
+        ("rating", "rating_column", to_ratings),
+        ("timestamp", "time_column", lambda times: to_seconds(times, time_kind)),
+    ]
+    numbers = np.arange(len(table))
+    first: tuple[int, str] | None = None
+    while len(numbers):
+        converted = {}
+        try:
+            for name, argument, step in steps:
+                if argument in columns:
+                    converted[name] = step(table[columns[argument]])
+        except MalformedRowError as error:
+            row = int(numbers[error.row])
+            if first is None or row < first[0]:
+                first = row, error.problem.replace("{row}", str(row), 1)
+            numbers = numbers[error.is_good]
+            # Integers with a missing value between them had become floats.
+            table = table[error.is_good].reset_index(drop=True).convert_dtypes()
+            continue
+        return pd.DataFrame(converted), numbers, first
+    return pd.DataFrame(), numbers, first
 
 
 def to_ids(column: pd.Series) -> pd.Series:
@@ -74,19 +107,31 @@ def to_ratings(column: pd.Series) -> pd.Series:
     return ratings
 
 
-def to_seconds(column: pd.Series) -> pd.Series:
-    """Turns a column of times into integers, of seconds unless they were integers."""
+def time_kind(column: pd.Series) -> TimeKind | None:
+    """Returns what the first string is that is a time, if any is."""
+    present = column.dropna().astype(str)
+    is_integer = present.str.fullmatch(_WHOLE_NUMBER)
+    is_time = (is_integer | _parse_dates(present).notna()).to_numpy(bool)
+    if not is_time.any():
+        return None
+    return "integer" if is_integer.iloc[int(is_time.argmax())] else "date"
+
+
+def to_seconds(column: pd.Series, expected: TimeKind | None = None) -> pd.Series:
+    """Turns a column of times into integers, of seconds unless they were integers.
+
+    All strings must be of the same kind: of the `expected` one or of the first.
+    """
     kind = _require_present(column)
     if kind == "integer":
         return _to_int64(column)
     if kind == "string":
         column = column.astype(str)
-        is_integer = column.str.fullmatch(_WHOLE_NUMBER)
-        times = _parse_dates(column)
-        # The first row that is either says which of them the others must be.
-        if is_integer.iloc[int((is_integer | times.notna()).to_numpy(bool).argmax())]:
+        if (expected or time_kind(column)) == "integer":
+            is_integer = column.str.fullmatch(_WHOLE_NUMBER)
             _require(is_integer, column, "an integer, as in other rows")
             return _to_int64(column.map(int))
+        times = _parse_dates(column)
         _require(times.notna(), column, "an ISO date and time, or integers in all rows")
     elif kind in ("date", "datetime", "datetime64"):
         times = pd.to_datetime(column, utc=True)
@@ -98,27 +143,24 @@ def to_seconds(column: pd.Series) -> pd.Series:
 
 
 def _parse_dates(column: pd.Series) -> pd.Series:
-    """Parses ISO dates; what is none is missing in the result."""
+    """Parses ISO dates; anything else is missing in the result."""
     dates = column.where(column.str.match(DATE))
     return pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
 
 
 def _require_present(column: pd.Series) -> str:
-    """Checks that no value is missing.
-
-    Returns:
-        What the values are, as `pandas.api.types.infer_dtype` has it.
-    """
+    """Checks that no value is missing, and returns their kind as pandas infers it."""
     missing = column.isna()
     if not pd.api.types.is_numeric_dtype(column.dtype):
         missing |= column.astype(object) == ""
     if missing.any():
-        raise MalformedRowError(
-            ~missing.astype(bool),
-            f"column {column.name!r} must not have missing values, but row {{row}} "
-            "has one.",
-        )
+        raise MalformedRowError(~missing.astype(bool), missing_value(str(column.name)))
     return pd.api.types.infer_dtype(column)
+
+
+def missing_value(name: str) -> str:
+    """Says that a value of a column is missing in row `{row}`."""
+    return f"column {name!r} must not have missing values, but row {{row}} has one."
 
 
 def _to_int64(column: pd.Series) -> pd.Series:
@@ -148,7 +190,6 @@ def _require(is_good: pd.Series, column: pd.Series, expected: str) -> None:
 
 
 def _wrong_type(column: pd.Series, kind: str, expected: str) -> TypeError:
-    """Builds the error for a column of the type `kind`."""
     return TypeError(
         f"column {column.name!r} must hold {expected}, but it is of type "
         f"{column.dtype} and holds values of the kind {kind!r}, "

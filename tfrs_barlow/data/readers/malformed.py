@@ -6,24 +6,32 @@ import os
 import warnings
 from typing import Literal
 
+from tfrs_barlow import _checks
+
 OnMalformed = Literal["raise", "skip"]
 
 
 class MalformedFileError(ValueError):
-    """A data file, or a line of it, does not have the form its format requires."""
+    r"""A data file, or a line of it, does not have the form its format requires.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
+        >>> _ = file.write_text("who,song,when\nann,7,yesterday\n")
+        >>> try:
+        ...     tfrsb.data.read_interactions(
+        ...         file, user_column="who", item_column="song", time_column="when"
+        ...     )
+        ... except tfrsb.data.MalformedFileError as error:
+        ...     "line 2: column 'when'" in str(error)
+        True
+    """
 
 
 def malformed_line(
     source: str | os.PathLike[str], number: int, line: bytes, form: str
 ) -> MalformedFileError:
-    """Builds the error for a line.
-
-    Args:
-        source: The file.
-        number: The number of the line, from 1.
-        line: What is there; empty if the file ends there.
-        form: What should be there.
-    """
+    """Builds the error for a line, numbered from 1; empty where the file ends."""
     text = line[:200].rstrip(b"\r\n").decode(errors="backslashreplace")
     found = repr(text[:200]) if line else "the end of the file"
     return MalformedFileError(
@@ -35,18 +43,7 @@ class MalformedLines:
     """Raises an error at the first malformed line, or counts such lines to warn of."""
 
     def __init__(self, on_malformed: OnMalformed) -> None:
-        """Initializes it.
-
-        Args:
-            on_malformed: Whether to `"raise"` an error or to `"skip"` the line.
-
-        Raises:
-            ValueError: If `on_malformed` is something else.
-        """
-        if on_malformed not in ("raise", "skip"):
-            raise ValueError(
-                f"on_malformed must be 'raise' or 'skip', but it is {on_malformed!r}."
-            )
+        _checks.one_of("on_malformed", on_malformed, ("raise", "skip"))
         self.are_skipped = on_malformed == "skip"
         self._counts: dict[str, int] = {}
         self._first_places: dict[str, str] = {}
@@ -59,22 +56,14 @@ class MalformedLines:
         form: str,
         cause: Exception | None = None,
     ) -> None:
-        """Takes note of a malformed line, or raises an error that names it.
-
-        Args:
-            source: The file.
-            number: The number of the line, from 1.
-            line: What is there.
-            form: What should be there.
-            cause: Why the line was refused.
-        """
+        """Counts a malformed line, or raises an error that names it."""
         if not self.are_skipped:
             raise malformed_line(source, number, line, form) from cause
         self.count(str(source), f"line {number}")
 
-    def count(self, source: str, place: str) -> None:
-        """Takes note that what is at a place, such as "line 3", is left out."""
-        self._counts[source] = self._counts.get(source, 0) + 1
+    def count(self, source: str, place: str, number: int = 1) -> None:
+        """Counts lines that are left out; the first is at a place such as "line 3"."""
+        self._counts[source] = self._counts.get(source, 0) + number
         self._first_places.setdefault(source, place)
 
     def warn(self) -> None:

@@ -60,24 +60,40 @@ def load_movielens(
     *,
     on_malformed: OnMalformed = "raise",
 ) -> InteractionLog:
-    """Loads a MovieLens dataset, downloading it if need be.
+    r"""Loads a MovieLens dataset, downloading it if need be.
 
     Args:
         dataset: The name of the dataset, for example `"ml-1m"`.
         data_dir: The folder with the unpacked dataset. If None, the dataset is
             downloaded from GroupLens unless it is in the cache.
-        cache_dir: Where downloads are kept; see `download_movielens`.
+        cache_dir: The folder that holds a folder for each downloaded dataset;
+            `~/.cache/tfrs_barlow` if None.
         on_malformed: What to do with a line that is not in the format: `"raise"` an
-            error or `"skip"` it. A warning then tells how many lines were left out.
+            error or `"skip"` it. A warning then says how many lines were left out.
 
     Returns:
-        The log, in the order of the file.
+        The log, in the order of the file. Movies listed without genres have no
+        categories. A last line without a line break counts if it has all its fields;
+        whether the file was cut off within the very last field cannot be detected.
 
     Raises:
-        ValueError: If `dataset` or `on_malformed` is unknown, or
-            (`MalformedFileError`) if a file is not in the format of the dataset.
+        ValueError: If `dataset` or `on_malformed` is unknown.
+        MalformedFileError: If a header is another one; if a line is not in the format,
+            for the first such line; if a file has no line that is.
         FileNotFoundError: If `data_dir` lacks a file of the dataset.
-        DownloadError: If the download fails.
+        OSError: If the download fails, or what comes is not the dataset.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "ratings.csv").write_text(
+        ...     "userId,movieId,rating,timestamp\n1,10,4.5,964982703\n"
+        ... )
+        >>> _ = (folder / "movies.csv").write_text(
+        ...     "movieId,title,genres\n10,Alien (1979),Horror|Sci-Fi\n"
+        ... )
+        >>> tfrsb.data.load_movielens("ml-20m", folder)
+        InteractionLog(1 interactions, 1 users, 1 items)
     """
     require_known(dataset)
     if data_dir is None:
@@ -85,65 +101,6 @@ def load_movielens(
     malformed = MalformedLines(on_malformed)
     read = _read_dat if dataset == "ml-1m" else _read_csv
     log = read(pathlib.Path(data_dir), malformed)
-    malformed.warn()
-    return log
-
-
-def read_movielens_1m(
-    data_dir: str | os.PathLike[str], *, on_malformed: OnMalformed = "raise"
-) -> InteractionLog:
-    """Reads MovieLens-1M: `ratings.dat` and `movies.dat`, fields separated by `::`.
-
-    A last line without a line break counts if it has all its fields: many tools write
-    files so. If the file was cut off in the middle of the very last field, that cannot
-    be told.
-
-    Args:
-        data_dir: The folder with the two files.
-        on_malformed: What to do with a line that is not in the format: `"raise"` an
-            error or `"skip"` it. A warning then tells how many lines were left out.
-
-    Returns:
-        The log, in the order of the file.
-
-    Raises:
-        FileNotFoundError: If one of the files is not there.
-        MalformedFileError: If a line is not in the format, for the first such line; if
-            a file has no line that is.
-        ValueError: If `on_malformed` is unknown.
-    """
-    malformed = MalformedLines(on_malformed)
-    log = _read_dat(pathlib.Path(data_dir), malformed)
-    malformed.warn()
-    return log
-
-
-def read_movielens_csv(
-    data_dir: str | os.PathLike[str], *, on_malformed: OnMalformed = "raise"
-) -> InteractionLog:
-    """Reads MovieLens-20M, -25M, -32M or -latest: `ratings.csv` and `movies.csv`.
-
-    A last line without a line break counts if it has all its fields: many tools write
-    files so. If the file was cut off in the middle of the very last field, that cannot
-    be told.
-
-    Args:
-        data_dir: The folder with the two files.
-        on_malformed: What to do with a line that is not in the format: `"raise"` an
-            error or `"skip"` it. A warning then tells how many lines were left out.
-
-    Returns:
-        The log, in the order of the file. Movies listed without genres have no
-        categories.
-
-    Raises:
-        FileNotFoundError: If one of the files is not there.
-        MalformedFileError: If a header is another one; if a line is not in the format,
-            for the first such line; if a file has no line that is.
-        ValueError: If `on_malformed` is unknown.
-    """
-    malformed = MalformedLines(on_malformed)
-    log = _read_csv(pathlib.Path(data_dir), malformed)
     malformed.warn()
     return log
 
@@ -193,18 +150,7 @@ def _open_ratings(
     *,
     has_header: bool = False,
 ) -> Iterator[IO[bytes]]:
-    """Opens a file behind its header if any, without the lines that are malformed.
-
-    Args:
-        path: The file.
-        line: The pattern of a line.
-        form: The form of a line, which is also the header.
-        malformed: Takes the malformed lines.
-        has_header: Whether the first line is a header.
-
-    Raises:
-        MalformedFileError: If the header is another one, or no line is well-formed.
-    """
+    """Opens a file behind its header, if any, without the malformed lines."""
     expected = form + _NUMBERS
     number = 1
     with path.open("rb") as file:
@@ -254,13 +200,7 @@ def _malformed_spans(
 def _read_ratings(
     file: IO[bytes], separator: str, columns: Mapping[int, str]
 ) -> pd.DataFrame:
-    """Reads what `_open_ratings` has opened.
-
-    Args:
-        file: The file, behind its header.
-        separator: The character between two fields.
-        columns: The name of each column by its position in the file.
-    """
+    """Reads what `_open_ratings` has opened; columns are named by their positions."""
     types: dict[Hashable, str] = {
         position: _COLUMN_TYPES[name] for position, name in columns.items()
     }
@@ -285,16 +225,7 @@ def _read_movies(
     *,
     has_header: bool = False,
 ) -> pd.DataFrame:
-    """Reads the movies line by line: they are few, and their titles hold anything.
-
-    Args:
-        path: The file.
-        parse: Turns a line into a movie, and raises ValueError if it cannot.
-        form: The form of a line, which is also the header.
-        encoding: The encoding of the file.
-        malformed: Takes the malformed lines.
-        has_header: Whether the first line is a header.
-    """
+    """Reads the movies line by line: they are few, and their titles hold anything."""
     movies: dict[int, _Movie] = {}
     first = 2 if has_header else 1
     number = first - 1

@@ -1,44 +1,41 @@
-"""Reads any table of users, items and times: a DataFrame, a CSV or a Parquet file."""
+"""Reads any table of users, items and times: a DataFrame, a file or a dataset."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import tensorflow as tf
 
+from tfrs_barlow import _checks
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.readers.columns import (
-    MalformedRowError,
-    require_columns,
-    to_ids,
-    to_ratings,
-    to_seconds,
-)
-from tfrs_barlow.data.readers.delimited import (
-    SEPARATORS,
-    line_of,
-    parse_integers,
-    read_delimited,
-    read_rows,
+from tfrs_barlow.data.readers.columns import convert, require_columns
+from tfrs_barlow.data.readers.files import PARQUET, SEPARATORS, staged
+from tfrs_barlow.data.readers.json_lines import (
+    decompressed,
+    numbered_lines,
+    parse_object,
 )
 from tfrs_barlow.data.readers.malformed import (
     MalformedFileError,
     MalformedLines,
     OnMalformed,
+    malformed_line,
 )
 
-_PARQUET = ".parquet"
+_BY_DATABASE = (*SEPARATORS, PARQUET)
+_JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_ROWS_AT_ONCE = 1 << 14
 
 
 def read_interactions(
-    source: pd.DataFrame | str | os.PathLike[str],
+    source: pd.DataFrame | tf.data.Dataset | str | os.PathLike[str],
     *,
     user_column: str,
     item_column: str,
@@ -52,12 +49,14 @@ def read_interactions(
     """Reads a log out of a table that has one row per interaction.
 
     All fields of a CSV file are read as they are written: ids become integers only if
-    all of the column are (and `001` is none), and the word `NA` is a name like any
+    all of the column are (and `001` is not one), and the word `NA` is a name like any
     other. The first line must hold the names of the columns.
 
     Args:
-        source: A DataFrame, or the path of a file: `.csv`, `.csv.gz`, `.tsv`,
-            `.tsv.gz` or `.parquet` (which needs pyarrow).
+        source: A DataFrame; a `tf.data.Dataset` of dicts, batched or not, whose strings
+            are UTF-8; or the path of a file: `.csv`, `.tsv`, `.parquet`, or `.jsonl` or
+            `.ndjson` with a JSON object in each line. All but Parquet files may be
+            compressed, with `.gz` behind their names.
         user_column: The users: integers or strings.
         item_column: The items: integers or strings.
         time_column: When it happened: integers, which stay as they are; datetimes; or
@@ -74,9 +73,9 @@ def read_interactions(
         category_separator: Stands between two categories in one string; None if a
             string is one category.
         on_malformed: What to do with a row whose user, item, time or rating is missing
-            or cannot be read, that has more fields than there are columns, or that is
-            not in UTF-8: `"raise"` an error or `"skip"` it. A warning then tells how
-            many rows were left out. To skip takes a file some times as long.
+            or cannot be read, that has more or fewer fields than there are columns, or
+            that is not in UTF-8: `"raise"` an error or `"skip"` it. A warning then says
+            how many rows were left out.
 
     Returns:
         The log, in the order of the table. `interactions` has `user_id` and `item_id`
@@ -85,15 +84,14 @@ def read_interactions(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ImportError: If a Parquet file is to be read without pyarrow.
         MalformedFileError: If a file cannot be parsed, or a row of it is malformed;
-            the message names the line.
-        ValueError: If a column is not there; if a row of a DataFrame is malformed, for
-            the first such row, counted from 0; if there is no row; if a path ends in
-            none of the above, or `on_malformed` is unknown.
-        TypeError: If a column is of a type that is not listed above.
+            the message names the line, or the row of a Parquet file, from 0.
+        ValueError: If a column is not there; if a row of a DataFrame or a dataset is
+            malformed, for the first such row, counted from 0; if there is no row; if a
+            path ends in nothing of the above, or `on_malformed` is unknown.
+        TypeError: If an argument or a column is of a type that is not listed above.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> table = pd.DataFrame(
         ...     {
@@ -115,134 +113,168 @@ def read_interactions(
         >>> log.items["categories"].tolist()
         [('Rock', 'Live', 'Blues'), ()]
     """
-    if category_separator == "":
-        raise ValueError("category_separator must not be empty; None divides nothing.")
-    columns = {
-        "user_column": user_column,
-        "item_column": item_column,
-        "time_column": time_column,
-        "category_column": category_column,
-        "title_column": title_column,
-        "rating_column": rating_column,
-    }
-    wanted = {role: name for role, name in columns.items() if name is not None}
+    columns = check_columns(
+        user_column=user_column,
+        item_column=item_column,
+        rating_column=rating_column,
+        time_column=time_column,
+        category_column=category_column,
+        title_column=title_column,
+    )
+    if category_separator is not None:
+        _checks.text("category_separator", category_separator)
     malformed = MalformedLines(on_malformed)
-    log = read_log(source, wanted, category_separator, malformed)
+    log = read_log(source, columns, category_separator, malformed)
     malformed.warn()
     return log
 
 
+def check_columns(**columns: str | None) -> dict[str, str]:
+    """Returns the names of columns that were given, by argument."""
+    given = {}
+    for argument, name in columns.items():
+        if name is not None or argument in (
+            "user_column",
+            "item_column",
+            "time_column",
+        ):
+            given[argument] = _checks.text(argument, name)
+    return given
+
+
 def read_log(
-    source: pd.DataFrame | str | os.PathLike[str],
+    source: Any,
     columns: dict[str, str],
     category_separator: str | None,
     malformed: MalformedLines,
 ) -> InteractionLog:
-    """Does what `read_interactions` does, but leaves it to the caller to warn.
-
-    Args:
-        source: The table, or the path of a file.
-        columns: The names of columns, by argument of `read_interactions`.
-        category_separator: Stands between two categories in one string.
-        malformed: Takes the malformed rows.
-    """
+    """Does what `read_interactions` does, but leaves it to the caller to warn."""
     if isinstance(source, pd.DataFrame):
         require_columns(list(source.columns), columns, "source")
-        table = _Table(source, "source")
+        read = _read_table(source, columns, malformed)
+    elif isinstance(source, tf.data.Dataset):
+        read = _read_table(_read_dataset(source, columns), columns, malformed)
+    elif isinstance(source, str | os.PathLike):
+        path = pathlib.Path(source)
+        if is_read_by_database(path):
+            read = _read_staged(path, columns, malformed)
+        else:
+            read = _read_json_lines(path, columns, malformed)
     else:
-        table = _read_file(pathlib.Path(source), columns, malformed.are_skipped)
-    # Rows are named by their position, whatever the index of the table is.
-    rows = table.rows[list(dict.fromkeys(columns.values()))].reset_index(drop=True)
-    table = table._replace(rows=without_categories(rows))
-    if malformed.are_skipped:
-        table = _well_formed(table, columns, malformed)
-    if table.rows.empty:
-        raise ValueError(
-            f"{table.name} must hold at least one row that is well-formed, but it "
-            "holds none."
+        raise TypeError(
+            "source must be a DataFrame, a tf.data.Dataset or the path of a file, but "
+            f"it is {source!r}."
         )
-    try:
-        interactions = _to_interactions(table.rows, columns)
-    except MalformedRowError as error:
-        if isinstance(source, pd.DataFrame):
-            raise
-        raise MalformedFileError(
-            f"{table.name}, {table.place(error.row)}: {error}"
-        ) from error
-    item_ids = interactions["item_id"]
-    items = _to_items(table.rows, item_ids, columns, category_separator)
+    interactions, titles, categories = read
+    items = _to_items(interactions["item_id"], titles, categories, category_separator)
     return InteractionLog(interactions, items)
 
 
-class _Table(NamedTuple):
-    """A table, and what messages call it and its rows.
-
-    Attributes:
-        rows: The table.
-        name: Where it comes from.
-        separator: What stands between two fields, if it comes from a file with lines.
-        lines: The line each row begins in, if that is known already.
-        left_out: The lines of rows that were left out on reading.
-    """
-
-    rows: pd.DataFrame
-    name: str
-    separator: str | None = None
-    lines: list[int] | None = None
-    left_out: Sequence[int] = ()
-
-    def place(self, row: int) -> str:
-        """Returns what to call a row."""
-        if self.separator is None:
-            return f"row {row}"
-        if self.lines is None:
-            return f"line {line_of(pathlib.Path(self.name), self.separator, row)}"
-        return f"line {self.lines[row]}"
-
-
-def _read_file(
-    path: pathlib.Path, wanted: dict[str, str], line_by_line: bool
-) -> _Table:
-    """Reads the file at `path`, which must have the columns `wanted`."""
-    suffix = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
-    suffix = suffix.lower()
-    if suffix != _PARQUET and suffix not in SEPARATORS:
+def is_read_by_database(path: pathlib.Path) -> bool:
+    """Whether DuckDB reads a file, or it holds JSON lines; checks that it is there."""
+    name = path.name.lower()
+    suffixes = (*_BY_DATABASE, *_JSON_LINES)
+    if not name.endswith(suffixes):
         raise ValueError(
-            "source must be a DataFrame or a file that ends in "
-            f"{', '.join([*SEPARATORS, _PARQUET])}, but it is {path}."
+            "source must be a DataFrame, a tf.data.Dataset or a file that ends in "
+            f"{', '.join(suffixes)}, but it is {path}."
         )
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist, or it is no file.")
-    if suffix == _PARQUET:
-        return _Table(_read_parquet(path, wanted), str(path))
-    separator = SEPARATORS[suffix]
-    if line_by_line:
-        rows, lines, left_out = read_rows(path, separator, wanted)
-        return _Table(rows, str(path), separator, lines, left_out)
-    rows = read_delimited(path, separator, wanted, str(path))
-    return _Table(rows, str(path), separator)
+        raise FileNotFoundError(f"{path} does not exist, or it is not a file.")
+    return name.endswith(_BY_DATABASE)
 
 
-def _read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> pd.DataFrame:
-    """Reads the wanted columns of a Parquet file."""
+_Read = tuple[pd.DataFrame, pd.Series, pd.Series]
+
+
+def _read_staged(
+    path: pathlib.Path, columns: dict[str, str], malformed: MalformedLines
+) -> _Read:
+    """Reads a CSV, TSV or Parquet file."""
+    names = ["user_id", "item_id", "timestamp"]
+    if "rating_column" in columns:
+        names.insert(2, "rating")
+    described = [name for name in ("title", "category") if f"{name}_column" in columns]
+    with staged(path, columns, malformed) as log:
+        arrays = log.database.execute(
+            f"select {', '.join([*names, *described])} from log"
+        ).fetchnumpy()
+    columns_of_log = {name: pd.Series(np.ma.getdata(arrays[name])) for name in names}
+
+    def described_by(name: str) -> pd.Series:
+        values = np.ma.getdata(arrays[name]).astype(object)
+        values[np.ma.getmaskarray(arrays[name])] = None
+        return pd.Series(values, name=columns[f"{name}_column"], dtype=object)
+
+    nothing = pd.Series(None, index=range(len(arrays["user_id"])), dtype=object)
+    titles, categories = (
+        described_by(name) if name in described else nothing
+        for name in ("title", "category")
+    )
+    interactions = pd.DataFrame(columns_of_log).infer_objects()
+    return interactions, titles, categories
+
+
+def _read_dataset(dataset: tf.data.Dataset, columns: dict[str, str]) -> pd.DataFrame:
+    """Reads a dataset of dicts, batched or not; strings are decoded."""
+    spec = dataset.element_spec
+    if not isinstance(spec, dict):
+        raise TypeError(
+            "source must be a dataset of dicts, but the elements of it are of the "
+            f"type {type(spec).__name__}."
+        )
+    require_columns(list(spec), columns, "source")
+    names = list(dict.fromkeys(columns.values()))
+    wanted = dataset.map(lambda row: {name: row[name] for name in names})
+    is_batched = spec[columns["user_column"]].shape.rank != 0
+    if not is_batched:
+        wanted = wanted.ragged_batch(_ROWS_AT_ONCE)
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    for batch in wanted:
+        for name, values in batch.items():
+            is_ragged = isinstance(values, tf.RaggedTensor)
+            rows = values.to_list() if is_ragged else values.numpy().tolist()
+            parts[name].extend(_decoded(row, name) for row in rows)
+    return pd.DataFrame({name: pd.Series(rows) for name, rows in parts.items()})
+
+
+def _decoded(value: Any, name: str) -> Any:
+    """Turns bytes, and those in a list, into text."""
+    if isinstance(value, list):
+        return [_decoded(one, name) for one in value]
+    if not isinstance(value, bytes):
+        return value
     try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise ImportError(
-            f"{path} can be read with pyarrow only, which is not installed: "
-            "pip install 'tfrs-barlow[parquet]'."
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"column {name!r} of source must hold UTF-8, but a value is {value!r}."
         ) from error
-    try:
-        present = parquet.read_schema(path).names
-        require_columns(present, wanted, str(path))
-        names = list(dict.fromkeys(wanted.values()))
-        # Without what pandas notes about its index: a column stays a column.
-        table = parquet.read_table(path, columns=names)
-        # With a value missing integers would become floats, which round large ones.
-        return table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
-    # pyarrow reports a damaged page as an OSError.
-    except (importlib.import_module("pyarrow").ArrowInvalid, OSError) as error:
-        raise MalformedFileError(f"{path} cannot be read: {error}") from error
+
+
+def _read_table(
+    table: pd.DataFrame, columns: dict[str, str], malformed: MalformedLines
+) -> _Read:
+    """Reads a table in memory."""
+    checked, numbers, first = _convert(table, columns, "source")
+    if first is not None:
+        row, problem = first
+        if not malformed.are_skipped or checked.empty:
+            raise ValueError(problem)
+        malformed.count("source", f"row {row}", len(table) - len(numbers))
+    return checked, *_descriptions(table, columns, numbers)
+
+
+def _convert(
+    table: pd.DataFrame, columns: dict[str, str], name: str
+) -> tuple[pd.DataFrame, npt.NDArray[np.intp], tuple[int, str] | None]:
+    """Calls `convert`, for which rows have the numbers that messages give them."""
+    if table.empty:
+        raise ValueError(
+            f"{name} must hold at least one row that is well-formed, but it holds none."
+        )
+    rows = table[list(dict.fromkeys(columns.values()))].reset_index(drop=True)
+    return convert(without_categories(rows), columns)
 
 
 def without_categories(table: pd.DataFrame) -> pd.DataFrame:
@@ -250,101 +282,77 @@ def without_categories(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(table.select_dtypes("category"), object))
 
 
-def _well_formed(
-    table: _Table, columns: dict[str, str], malformed: MalformedLines
-) -> _Table:
-    """Returns the rows that can be read, or all of them if none can.
+def _descriptions(
+    table: pd.DataFrame, columns: dict[str, str], numbers: npt.NDArray[np.intp]
+) -> tuple[pd.Series, pd.Series]:
+    """Returns the titles and the categories of some rows."""
 
-    An argument is wrong then, not the file: what is wrong with the first row tells.
+    def column(argument: str) -> pd.Series:
+        if argument not in columns:
+            return pd.Series(None, index=range(len(numbers)), dtype=object)
+        return table[columns[argument]].iloc[numbers].reset_index(drop=True)
 
-    Args:
-        table: The rows.
-        columns: The names of columns, by argument of `read_interactions`.
-        malformed: Takes the others.
-    """
-    rows = table.rows
-    numbers = np.arange(len(rows))
-    while not rows.empty:
-        try:
-            _to_interactions(rows, columns)
-            break
-        except MalformedRowError as error:
-            numbers = numbers[error.is_good]
-            # Integers beside a missing value had become floats.
-            rows = rows[error.is_good].reset_index(drop=True).convert_dtypes()
-    if rows.empty:
-        return table
-    left_out = np.delete(np.arange(len(table.rows)), numbers)
-    if table.lines is None:
-        places = [f"row {row}" for row in left_out]
-    else:
-        lines = sorted([*table.left_out, *(table.lines[row] for row in left_out)])
-        places = [f"line {line}" for line in lines]
-        # What was left out may have been all that was no integer.
-        rows = parse_integers(rows, {columns["user_column"], columns["item_column"]})
-    for place in places:
-        malformed.count(table.name, place)
-    return table._replace(rows=rows)
+    return column("title_column"), column("category_column")
 
 
-def _to_interactions(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """Makes the interactions of a log.
-
-    Args:
-        table: One row per interaction.
-        columns: The names of columns, by argument of `read_interactions`.
-
-    Raises:
-        MalformedRowError: If rows cannot be read, for one column of them.
-        TypeError: If a column is of a wrong type.
-    """
-    interactions = pd.DataFrame(
-        {
-            "user_id": to_ids(table[columns["user_column"]]),
-            "item_id": to_ids(table[columns["item_column"]]),
-        }
-    )
-    if "rating_column" in columns:
-        interactions["rating"] = to_ratings(table[columns["rating_column"]])
-    interactions["timestamp"] = to_seconds(table[columns["time_column"]])
-    return interactions
+def _read_json_lines(
+    path: pathlib.Path, columns: dict[str, str], malformed: MalformedLines
+) -> _Read:
+    """Reads a file with a JSON object in each line."""
+    names = list(dict.fromkeys(columns.values()))
+    form = f"a JSON object with {', '.join(names)}"
+    rows: list[list[Any]] = []
+    lines: list[int] = []
+    left_out: dict[int, MalformedFileError] = {}
+    present: dict[str, None] = {}
+    number = 0
+    with path.open("rb") as file:
+        for number, line in numbered_lines(decompressed(file), str(path)):
+            if line.isspace():
+                continue
+            try:
+                fields = parse_object(line)
+            except ValueError as error:
+                left_out[number] = malformed_line(path, number, line, form)
+                left_out[number].__cause__ = error
+                continue
+            present.update(dict.fromkeys(fields))
+            rows.append([fields.get(name) for name in names])
+            lines.append(number)
+    if rows:
+        require_columns(list(present), columns, str(path))
+    elif left_out:
+        raise left_out[min(left_out)]
+    table = pd.DataFrame(rows, columns=names, dtype=object)
+    checked, numbers, first = _convert(table, columns, str(path))
+    for row in np.delete(np.arange(len(rows)), numbers):
+        problem = first[1] if first and row == first[0] else ""
+        line = lines[row]
+        left_out[line] = MalformedFileError(f"{path}, line {line}: {problem}")
+    if left_out:
+        line = min(left_out)
+        if not malformed.are_skipped or checked.empty:
+            raise left_out[line]
+        malformed.count(str(path), f"line {line}", len(left_out))
+    return checked, *_descriptions(table, columns, numbers)
 
 
 def _to_items(
-    table: pd.DataFrame,
     item_ids: pd.Series,
-    columns: dict[str, str],
+    titles: pd.Series,
+    categories: pd.Series,
     category_separator: str | None,
 ) -> pd.DataFrame:
-    """Makes the items of a log.
-
-    Args:
-        table: One row per interaction.
-        item_ids: `[rows]`
-        columns: The names of columns, by argument of `read_interactions`.
-        category_separator: Stands between two categories in one string.
-    """
-    nothing = pd.Series(None, index=table.index, dtype=object)
-
-    def column(argument: str) -> pd.Series:
-        return table[columns[argument]] if argument in columns else nothing
-
+    """Makes the items of a log from what its rows say about them."""
     codes, names = pd.factorize(item_ids)
     items = pd.DataFrame({"item_id": names})
-    items["title"] = _titles(codes, names, column("title_column"))
-    categories = column("category_column")
+    items["title"] = _titles(codes, names, titles)
     items["categories"] = _categories(codes, len(names), categories, category_separator)
     return items
 
 
 def _titles(codes: npt.NDArray[np.intp], ids: Any, column: pd.Series) -> list[str]:
-    """Chooses a title for each item: the first that is not missing, or else its id.
-
-    Args:
-        codes: [rows] The position of the row's item in `ids`.
-        ids: [items]
-        column: [rows] The titles.
-    """
+    """Chooses a title for each item: the first that is not missing, or else its id."""
     titles: dict[int, str] = {}
     for row, code, title in _values_by_item(codes, column):
         if not isinstance(title, str):
@@ -362,14 +370,7 @@ def _categories(
     column: pd.Series,
     separator: str | None,
 ) -> list[tuple[str, ...]]:
-    """Joins the categories of each item's rows, in order of their first appearance.
-
-    Args:
-        codes: [rows] The position of the row's item.
-        num_items: The number of items.
-        column: [rows] The categories.
-        separator: What divides a string.
-    """
+    """Joins the categories of each item's rows, in order of their first appearance."""
     # Of a dict, the keys: a set that remembers the order.
     categories: list[dict[str, None]] = [{} for _ in range(num_items)]
     for row, code, value in _values_by_item(codes, column):
@@ -394,10 +395,6 @@ def _values_by_item(
     """Returns each value that an item has, once, with the first row that has it.
 
     Missing values are left out; lists, which cannot be compared fast, become tuples.
-
-    Args:
-        codes: [rows] The position of the row's item.
-        column: [rows] The values.
     """
     values = column.astype(object).map(_hashable)
     pairs = pd.DataFrame({"item": codes, "value": values})
