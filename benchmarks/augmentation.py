@@ -287,7 +287,7 @@ def _movielens(flags: argparse.Namespace) -> Any:
 
     if not (flags.data_dir / "ratings.dat").is_file():
         return None
-    return tfrsb.data.read_movielens_1m(flags.data_dir)
+    return tfrsb.data.load_movielens("ml-1m", flags.data_dir)
 
 
 def _yelp(flags: argparse.Namespace) -> Any:

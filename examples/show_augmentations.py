@@ -100,11 +100,11 @@ GENRES = {
     "Vertigo": ("Thriller",),
 }
 
-READERS = {
-    "ratings.dat": tfrsb.data.read_movielens_1m,
-    "ratings.csv": tfrsb.data.read_movielens_csv,
+DATASETS: dict[str, tfrsb.data.MovieLensDataset] = {
+    "ratings.dat": "ml-1m",
+    "ratings.csv": "ml-20m",
 }
-"""By the file that tells the format."""
+"""Which format of MovieLens has a file of that name."""
 
 FEWEST, MOST = 8, 12
 """How many items a history that fills a screen has."""
@@ -168,9 +168,9 @@ def _parser() -> argparse.ArgumentParser:
 def _load(data_dir: pathlib.Path | None) -> InteractionLog:
     if data_dir is None:
         return small_log()
-    for name, read in READERS.items():
+    for name, dataset in DATASETS.items():
         if (data_dir / name).exists():
-            return read(data_dir)
+            return tfrsb.data.load_movielens(dataset, data_dir)
     raise FileNotFoundError(
         f"{data_dir} must hold ratings.dat (MovieLens-1M) or ratings.csv (the later "
         "ones), but it holds neither."

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tfrs_barlow.data.categories import NO_CATEGORY, ItemCategories
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.readers.movielens import read_movielens_1m
+from tfrs_barlow.data.readers.movielens import load_movielens
 from tfrs_barlow.data.sequences import UserSequences, build_sequences
 from tfrs_barlow.data.vocabulary import Vocabulary
 
@@ -186,7 +186,7 @@ def test_refuses_arrays_that_do_not_fit(
 
 
 def test_knows_the_genres_of_the_real_movielens_1m(ml_1m_dir: pathlib.Path) -> None:
-    log = read_movielens_1m(ml_1m_dir)
+    log = load_movielens("ml-1m", ml_1m_dir)
     sequences, vocabulary = build_sequences(log)
     categories = ItemCategories.from_log(log, vocabulary)
     assert len(categories.names) == 18

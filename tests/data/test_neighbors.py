@@ -16,7 +16,7 @@ from tfrs_barlow.data import (
     build_sequences,
     cooccurrence_neighbors,
     embedding_neighbors,
-    read_movielens_1m,
+    load_movielens,
 )
 
 
@@ -94,7 +94,7 @@ def test_bad_arguments_are_named() -> None:
 
 
 def test_movielens(ml_1m_dir: pathlib.Path) -> None:
-    log = read_movielens_1m(ml_1m_dir)
+    log = load_movielens("ml-1m", ml_1m_dir)
     sequences, vocabulary = build_sequences(log)
     neighbors = cooccurrence_neighbors(sequences, vocabulary.size, k=5)
     titles = log.items.set_index("item_id")["title"]

@@ -20,8 +20,8 @@ from tfrs_barlow.data import (
     UserSequences,
     build_sequences,
     different_period_pairs,
+    load_movielens,
     pair_batches,
-    read_movielens_1m,
     same_target_pairs,
     training_batches,
 )
@@ -481,7 +481,7 @@ class TestBatches:
 
 
 def test_movielens(ml_1m_dir: pathlib.Path) -> None:
-    sequences, _ = build_sequences(read_movielens_1m(ml_1m_dir))
+    sequences, _ = build_sequences(load_movielens("ml-1m", ml_1m_dir))
     started = time.process_time()
     prefixes = same_target_pairs(sequences)
     assert time.process_time() - started < 2

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrs_barlow.data.interactions import InteractionLog
-from tfrs_barlow.data.readers.movielens import read_movielens_1m
+from tfrs_barlow.data.readers.movielens import load_movielens
 from tfrs_barlow.data.sequences import UserSequences, build_sequences
 from tfrs_barlow.data.vocabulary import Vocabulary
 
@@ -112,7 +112,7 @@ class TestBuildSequences:
         ] == [[item for _, item, _ in events] for events in by_user.values()]
 
     def test_builds_the_real_movielens_1m(self, ml_1m_dir: pathlib.Path) -> None:
-        sequences, vocabulary = build_sequences(read_movielens_1m(ml_1m_dir))
+        sequences, vocabulary = build_sequences(load_movielens("ml-1m", ml_1m_dir))
         assert len(sequences) == 6_040
         assert len(sequences.item_ids) == 1_000_209
         assert len(vocabulary) == 3_706

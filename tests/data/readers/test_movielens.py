@@ -1,5 +1,6 @@
 """The MovieLens readers: exact on good files, and precise about bad ones."""
 
+import functools
 import pathlib
 import warnings
 
@@ -10,11 +11,7 @@ from hypothesis import strategies as st
 
 from tfrs_barlow.data.readers import movielens
 from tfrs_barlow.data.readers.malformed import MalformedFileError
-from tfrs_barlow.data.readers.movielens import (
-    load_movielens,
-    read_movielens_1m,
-    read_movielens_csv,
-)
+from tfrs_barlow.data.readers.movielens import load_movielens
 
 _DAT_RATINGS = b"1::10::5::978300760\n2::20::3::978302109\n1::20::4::978300000\n"
 _DAT_MOVIES = (
@@ -30,6 +27,10 @@ _CSV_MOVIES = (
     b'30,"""Great Performances"" Cats (1998)",Musical\n'
     b"40,Am\xc3\xa9lie: 2,(no genres listed)\n"
 )
+
+
+_read_dat = functools.partial(load_movielens, "ml-1m")
+_read_csv = functools.partial(load_movielens, "ml-25m")
 
 
 def _write_dat(
@@ -49,7 +50,7 @@ def _write_csv(
 
 
 def test_reads_ratings_dat_in_the_order_of_the_file(tmp_path: pathlib.Path) -> None:
-    log = read_movielens_1m(_write_dat(tmp_path))
+    log = _read_dat(_write_dat(tmp_path))
     expected = pd.DataFrame(
         {
             "user_id": [1, 2, 1],
@@ -62,7 +63,7 @@ def test_reads_ratings_dat_in_the_order_of_the_file(tmp_path: pathlib.Path) -> N
 
 
 def test_reads_movies_dat_with_colons_in_titles(tmp_path: pathlib.Path) -> None:
-    items = read_movielens_1m(_write_dat(tmp_path)).items
+    items = _read_dat(_write_dat(tmp_path)).items
     assert items["item_id"].tolist() == [10, 20, 30]
     assert items["title"].tolist() == [
         "Toy Story (1995)",
@@ -77,7 +78,7 @@ def test_reads_movies_dat_with_colons_in_titles(tmp_path: pathlib.Path) -> None:
 
 
 def test_reads_csv(tmp_path: pathlib.Path) -> None:
-    log = read_movielens_csv(_write_csv(tmp_path))
+    log = _read_csv(_write_csv(tmp_path))
     assert log.interactions.to_dict("list") == {
         "user_id": [1, 2],
         "item_id": [10, 20],
@@ -102,12 +103,8 @@ def test_accepts_windows_line_ends(tmp_path: pathlib.Path) -> None:
     def windows(content: bytes) -> bytes:
         return content.replace(b"\n", b"\r\n")
 
-    dat = read_movielens_1m(
-        _write_dat(tmp_path, windows(_DAT_RATINGS), windows(_DAT_MOVIES))
-    )
-    comma = read_movielens_csv(
-        _write_csv(tmp_path, windows(_CSV_RATINGS), windows(_CSV_MOVIES))
-    )
+    dat = _read_dat(_write_dat(tmp_path, windows(_DAT_RATINGS), windows(_DAT_MOVIES)))
+    comma = _read_csv(_write_csv(tmp_path, windows(_CSV_RATINGS), windows(_CSV_MOVIES)))
     assert dat.interactions["timestamp"].tolist() == [978300760, 978302109, 978300000]
     assert dat.items["categories"].iloc[1] == ("Action",)
     assert comma.interactions["timestamp"].tolist() == [964982703, 5]
@@ -117,10 +114,8 @@ def test_accepts_windows_line_ends(tmp_path: pathlib.Path) -> None:
 def test_accepts_a_complete_last_line_without_line_break(
     tmp_path: pathlib.Path,
 ) -> None:
-    dat = read_movielens_1m(_write_dat(tmp_path, _DAT_RATINGS[:-1], _DAT_MOVIES[:-1]))
-    comma = read_movielens_csv(
-        _write_csv(tmp_path, _CSV_RATINGS[:-1], _CSV_MOVIES[:-1])
-    )
+    dat = _read_dat(_write_dat(tmp_path, _DAT_RATINGS[:-1], _DAT_MOVIES[:-1]))
+    comma = _read_csv(_write_csv(tmp_path, _CSV_RATINGS[:-1], _CSV_MOVIES[:-1]))
     assert (len(dat.interactions), len(comma.interactions)) == (3, 2)
 
 
@@ -167,7 +162,7 @@ def test_names_the_first_malformed_line_of_ratings_dat(
     lines.insert(position, line.encode() + b"\n")
     folder = _write_dat(tmp_path, b"".join(lines) + b"worse::still\n")
     with pytest.raises(MalformedFileError) as error:
-        read_movielens_1m(folder)
+        _read_dat(folder)
     assert str(error.value) == (
         f"{folder / 'ratings.dat'}, line {position + 1}: expected "
         "UserID::MovieID::Rating::Timestamp (numbers, all whole but the rating), but "
@@ -179,7 +174,7 @@ def test_names_the_first_malformed_line_of_ratings_dat(
 def test_refuses_a_truncated_last_line(tmp_path: pathlib.Path, cut: str) -> None:
     folder = _write_dat(tmp_path, _DAT_RATINGS + cut.encode())
     with pytest.raises(MalformedFileError, match=f"line 4: .* found '{cut}'"):
-        read_movielens_1m(folder)
+        _read_dat(folder)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +189,7 @@ def test_names_the_first_malformed_line_of_ratings_csv(
     lines.insert(position, line.encode() + b"\n")
     folder = _write_csv(tmp_path, b"".join(lines))
     with pytest.raises(MalformedFileError) as error:
-        read_movielens_csv(folder)
+        _read_csv(folder)
     assert str(error.value) == (
         f"{folder / 'ratings.csv'}, line {position + 1}: expected "
         "userId,movieId,rating,timestamp (numbers, all whole but the rating), but "
@@ -215,20 +210,20 @@ def test_names_the_first_malformed_line_of_ratings_csv(
 def test_refuses_another_header(tmp_path: pathlib.Path, header: bytes) -> None:
     folder = _write_csv(tmp_path, header + b"\n1,2,3.0,4\n")
     with pytest.raises(MalformedFileError, match=r"ratings\.csv, line 1: expected"):
-        read_movielens_csv(folder)
+        _read_csv(folder)
 
 
 def test_refuses_a_byte_order_mark_in_ratings_dat(tmp_path: pathlib.Path) -> None:
     folder = _write_dat(tmp_path, b"\xef\xbb\xbf" + _DAT_RATINGS)
     with pytest.raises(MalformedFileError, match="line 1:"):
-        read_movielens_1m(folder)
+        _read_dat(folder)
 
 
 @pytest.mark.parametrize("name", ["ratings.dat", "movies.dat"])
 def test_refuses_an_empty_dat_file(tmp_path: pathlib.Path, name: str) -> None:
     (_write_dat(tmp_path) / name).write_bytes(b"")
     with pytest.raises(MalformedFileError, match=f"{name}, line 1: .* the end of the"):
-        read_movielens_1m(tmp_path)
+        _read_dat(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ratings.csv", "movies.csv"])
@@ -241,7 +236,7 @@ def test_refuses_a_csv_file_without_rows(
     with pytest.raises(
         MalformedFileError, match=f"{name}, line {line}: .* the end of the file"
     ):
-        read_movielens_csv(tmp_path)
+        _read_csv(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +259,7 @@ def test_names_the_malformed_line_of_movies_dat(
 ) -> None:
     folder = _write_dat(tmp_path, movies=_DAT_MOVIES + line + b"\n50::A::Drama\n")
     with pytest.raises(MalformedFileError) as error:
-        read_movielens_1m(folder)
+        _read_dat(folder)
     assert f"{folder / 'movies.dat'}, line 4: expected" in str(error.value)
     assert "MovieID::Title::Genre|Genre|..." in str(error.value)
     assert str(error.value).endswith(f"but found {line.decode()!r}.")
@@ -291,7 +286,7 @@ def test_names_the_malformed_line_of_movies_csv(
 ) -> None:
     folder = _write_csv(tmp_path, movies=_CSV_MOVIES + line + b"\n60,A,Drama\n")
     with pytest.raises(MalformedFileError) as error:
-        read_movielens_csv(folder)
+        _read_csv(folder)
     assert f"{folder / 'movies.csv'}, line 6: expected" in str(error.value)
     assert "movieId,title,genres" in str(error.value)
 
@@ -299,7 +294,7 @@ def test_names_the_malformed_line_of_movies_csv(
 def test_shortens_a_monstrous_line(tmp_path: pathlib.Path) -> None:
     folder = _write_dat(tmp_path, b"\xff" * 100_000)
     with pytest.raises(MalformedFileError) as error:
-        read_movielens_1m(folder)
+        _read_dat(folder)
     assert len(str(error.value)) < 1_000
 
 
@@ -307,19 +302,19 @@ def test_shortens_a_monstrous_line(tmp_path: pathlib.Path) -> None:
 def test_says_which_dat_file_is_missing(tmp_path: pathlib.Path, name: str) -> None:
     (_write_dat(tmp_path) / name).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name} does not exist.*::"):
-        read_movielens_1m(tmp_path)
+        _read_dat(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ratings.csv", "movies.csv"])
 def test_says_which_csv_file_is_missing(tmp_path: pathlib.Path, name: str) -> None:
     (_write_csv(tmp_path) / name).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name} does not exist.*movieId,"):
-        read_movielens_csv(tmp_path)
+        _read_csv(tmp_path)
 
 
 _READERS = {
-    "dat": (_write_dat, read_movielens_1m, (_DAT_RATINGS, _DAT_MOVIES), 1),
-    "csv": (_write_csv, read_movielens_csv, (_CSV_RATINGS, _CSV_MOVIES), 2),
+    "dat": (_write_dat, _read_dat, (_DAT_RATINGS, _DAT_MOVIES), 1),
+    "csv": (_write_csv, _read_csv, (_CSV_RATINGS, _CSV_MOVIES), 2),
 }
 
 
@@ -397,11 +392,11 @@ def test_refuses_a_file_of_malformed_lines_only(
 def test_another_header_is_refused_whatever_is_asked(tmp_path: pathlib.Path) -> None:
     folder = _write_csv(tmp_path, b"a,b,c,d\n1,2,3.0,4\n")
     with pytest.raises(MalformedFileError, match=r"ratings\.csv, line 1: expected"):
-        read_movielens_csv(folder, on_malformed="skip")
+        _read_csv(folder, on_malformed="skip")
 
 
 def test_refuses_another_way_with_malformed_lines(tmp_path: pathlib.Path) -> None:
-    for read in (read_movielens_1m, read_movielens_csv):
+    for read in (_read_dat, _read_csv):
         with pytest.raises(ValueError, match=r"on_malformed must be .* it is 'ignore'"):
             read(tmp_path, on_malformed="ignore")  # type: ignore[arg-type]
 
@@ -427,8 +422,8 @@ def test_reads_back_what_was_written(tmp_path: pathlib.Path, rows: list) -> None
     comma = "\n".join(",".join(map(str, row)) for row in rows)
     header = "userId,movieId,rating,timestamp\n"
     for log in (
-        read_movielens_1m(_write_dat(tmp_path, dat.encode())),
-        read_movielens_csv(_write_csv(tmp_path, (header + comma).encode())),
+        _read_dat(_write_dat(tmp_path, dat.encode())),
+        _read_csv(_write_csv(tmp_path, (header + comma).encode())),
     ):
         assert list(log.interactions.itertuples(index=False, name=None)) == rows
 
@@ -461,7 +456,7 @@ def test_load_movielens_refuses_an_unknown_dataset(tmp_path: pathlib.Path) -> No
 
 
 def test_reads_the_real_movielens_1m(ml_1m_dir: pathlib.Path) -> None:
-    log = read_movielens_1m(ml_1m_dir)
+    log = _read_dat(ml_1m_dir)
     assert len(log.interactions) == 1_000_209
     assert log.interactions["user_id"].nunique() == 6_040
     assert log.interactions["item_id"].nunique() == 3_706
@@ -474,7 +469,7 @@ def test_reads_the_real_movielens_1m(ml_1m_dir: pathlib.Path) -> None:
 def test_reads_the_real_movielens_latest_small(
     ml_latest_small_dir: pathlib.Path,
 ) -> None:
-    log = read_movielens_csv(ml_latest_small_dir)
+    log = _read_csv(ml_latest_small_dir)
     assert len(log.items) == 9_742
     # The copy at hand ends in a line that GroupLens's release does not have, of a movie
     # that is not in the catalog.

@@ -2,11 +2,9 @@
 
 import datetime
 import gzip
-import importlib.util
 import itertools
 import pathlib
 import re
-import sys
 import warnings
 
 import numpy as np
@@ -26,11 +24,6 @@ _CSV = (
     '1546300800,ann,3.5,7,"Rock|Live","Help!"\n'
     "1546300700,bob,4,9,,\n"
     "1546300900,ann,5,9,NA,\n"
-)
-
-needs_pyarrow = pytest.mark.skipif(
-    importlib.util.find_spec("pyarrow") is None,
-    reason="pyarrow is not installed: pip install 'tfrs-barlow[parquet]'",
 )
 
 
@@ -346,7 +339,9 @@ def test_refuses_a_table_without_rows(tmp_path: pathlib.Path) -> None:
 
 
 def test_refuses_an_empty_separator() -> None:
-    with pytest.raises(ValueError, match="category_separator must be a string that is not"):
+    with pytest.raises(
+        ValueError, match="category_separator must be a string that is not"
+    ):
         _read(_table(), category_separator="")
 
 
@@ -407,7 +402,7 @@ def test_reads_dates_out_of_a_file(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [b"ann,7,5,6", b'"ann,7,5', b'ann,7,5,6,7\n"', b"Jos\xe9,7,5", b"\xed\xa0\x80,7,5"],
+    [b"ann,7,5,6", b'"ann,7,5', b"ann,7", b"Jos\xe9,7,5", b"\xed\xa0\x80,7,5"],
     ids=repr,
 )
 @pytest.mark.parametrize("position", [1, 2], ids=["first", "later"])
@@ -440,11 +435,14 @@ def test_says_how_many_fields_there_should_be(tmp_path: pathlib.Path) -> None:
 
 
 def test_refuses_a_row_with_fields_too_few(tmp_path: pathlib.Path) -> None:
-    missing = "must not have missing values"
-    with pytest.raises(MalformedFileError, match=rf"line 3: column 'when' {missing}"):
-        _read_text(tmp_path, "who,what,when\nann,7,5\nbob,9\n")
-    with pytest.raises(MalformedFileError, match=rf"line 3: column 'who' {missing}"):
-        _read_text(tmp_path, "when,what,who\n1,7,5\n2,9\n3,8,5\n")
+    for text in (
+        "who,what,when\nann,7,5\nbob,9\n",
+        "who,what,when,x\n1,7,5,\n2,9,5\n",
+    ):
+        with pytest.raises(
+            MalformedFileError, match=r"line 3: expected . fields in UTF-8, but found"
+        ):
+            _read_text(tmp_path, text)
 
 
 @pytest.mark.parametrize("bad", ["5.5", "5.0", "1e3", "True", "x", ""])
@@ -476,6 +474,7 @@ def test_names_the_line_of_a_rating_that_is_none(tmp_path: pathlib.Path) -> None
         ("who,what,when\nann,1,5\n\xa0\nbob,2,6", 3),
         ('who,what,when\nann,1,5\n" "\nbob,2,6', 3),
         ('who,what,when\n""\n', 2),
+        ('who,what,when\n,"",5\n', 2),
     ],
     ids=repr,
 )
@@ -483,11 +482,10 @@ def test_line_numbers_count_blank_lines_and_those_in_quotes(
     tmp_path: pathlib.Path, text: str, line: int
 ) -> None:
     (tmp_path / "log.csv").write_bytes(text.encode())
-    with pytest.raises(MalformedFileError, match=rf"log\.csv, line {line}: column"):
+    with pytest.raises(MalformedFileError, match=rf"log\.csv, line {line}: "):
         _read(tmp_path / "log.csv")
 
 
-@needs_pyarrow
 def test_names_the_row_of_a_parquet_file(tmp_path: pathlib.Path) -> None:
     _table(when=["2019-01-01", "soon"]).to_parquet(tmp_path / "log.parquet")
     with pytest.raises(MalformedFileError, match=r"log\.parquet, row 1: column 'when'"):
@@ -634,12 +632,11 @@ def test_says_that_there_is_no_such_file(tmp_path: pathlib.Path) -> None:
 def test_says_which_files_it_reads(tmp_path: pathlib.Path, name: str) -> None:
     (tmp_path / name).write_text(_CSV)
     with pytest.raises(
-        ValueError, match=rf"ends in \.csv, .*, \.parquet, but .*{name}"
+        ValueError, match=rf"ends in \.csv, .*, \.parquet, .*, but .*{name}"
     ):
         _read(tmp_path / name)
 
 
-@needs_pyarrow
 def test_reads_parquet(tmp_path: pathlib.Path) -> None:
     times = pd.to_datetime(["2019-01-02 19:11:49", "1970-01-01 00:00:00"])
     table = _table(when=times, kind=[["A", "B"], None], other=["x", "y"])
@@ -658,7 +655,6 @@ def test_reads_parquet(tmp_path: pathlib.Path) -> None:
         _read(tmp_path / "log.parquet", title_column="x")
 
 
-@needs_pyarrow
 def test_large_integers_of_parquet_stay_what_they_are(tmp_path: pathlib.Path) -> None:
     large = 1_500_000_000_000_000_000
     pd.DataFrame(
@@ -674,7 +670,6 @@ def test_large_integers_of_parquet_stay_what_they_are(tmp_path: pathlib.Path) ->
     assert log.interactions["timestamp"].tolist() == [large + 200, large + 100]
 
 
-@needs_pyarrow
 def test_refuses_truncated_parquet(tmp_path: pathlib.Path) -> None:
     _table().to_parquet(tmp_path / "log.parquet")
     content = (tmp_path / "log.parquet").read_bytes()
@@ -682,15 +677,6 @@ def test_refuses_truncated_parquet(tmp_path: pathlib.Path) -> None:
         (tmp_path / "log.parquet").write_bytes(content[:cut])
         with pytest.raises(MalformedFileError, match=r"log\.parquet cannot be read"):
             _read(tmp_path / "log.parquet")
-
-
-def test_says_what_parquet_needs(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "log.parquet").write_bytes(b"PAR1")
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ImportError, match=r"pyarrow .* 'tfrs-barlow\[parquet\]'"):
-        _read(tmp_path / "log.parquet")
 
 
 @settings(
@@ -724,7 +710,7 @@ def test_reads_the_same_from_a_file_as_from_memory(
 
 @settings(
     deadline=None,
-    max_examples=100,
+    max_examples=20,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
@@ -759,6 +745,7 @@ def test_leaves_out_what_an_editor_would_have_to_delete(
             break
         except MalformedFileError as error:
             deleted += 1
+            assert deleted < 10
             # An empty line instead of the one named keeps the numbers of the others.
             lines[int(re.search(r", line (\d+): ", str(error))[1]) - 1] = ""
     counts = [int(re.search(r"(\d+) of", str(one.message))[1]) for one in caught]

@@ -312,12 +312,11 @@ def test_min_rating_needs_stars(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"min_rating": -1}, "min_rating must be from 0 to 5 .* it is -1"),
+        ({"min_rating": -1}, "min_rating must be a number of at least 0 .* it is -1"),
         ({"min_rating": float("nan")}, "min_rating must be .* it is nan"),
         ({"since": "2019"}, "since must be a date .* it is '2019'"),
         ({"since": "2019-02-30"}, "since must be a date"),
         ({"until": "2019-01-01T00:00:00"}, "until must be a date"),
-        ({"until": 2019}, "until must be a date .* it is 2019"),
         ({"since": "2019-01-02", "until": "2019-01-02"}, "since must be before until"),
         ({"on_malformed": "ignore"}, "on_malformed must be .* it is 'ignore'"),
     ],
@@ -327,6 +326,12 @@ def test_names_the_argument_that_is_wrong(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         read_yelp(_write(tmp_path), **arguments)
+
+
+@pytest.mark.parametrize("name", ["min_rating", "since", "until"])
+def test_names_the_argument_of_a_wrong_type(tmp_path: pathlib.Path, name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be"):
+        read_yelp(_write(tmp_path), **{name: [2019]})
 
 
 # Malformed lines
@@ -580,6 +585,38 @@ def test_refuses_an_archive_with_a_wrong_byte(
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(MalformedFileError):
             read_yelp(tmp_path / name)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_refuses_a_damaged_member_however_it_is_compressed(
+    tmp_path: pathlib.Path, method: int
+) -> None:
+    content = _zip(_long_members(), method)
+    for place in range(300, len(content) - 400, len(content) // 20):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        (tmp_path / "y.zip").write_bytes(damaged)
+        with pytest.raises(MalformedFileError, match=r"y\.zip"):
+            read_yelp(tmp_path / "y.zip")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_long_header_of_a_tar_archive_does_not_fill_memory(
+    tmp_path: pathlib.Path, kind: bytes
+) -> None:
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, 3 << 30
+    path = tmp_path / "y.tar.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(40):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(MalformedFileError, match="a header of 3221225472 bytes"):
+        read_yelp(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 << 20
 
 
 def test_refuses_what_is_no_archive(tmp_path: pathlib.Path) -> None:

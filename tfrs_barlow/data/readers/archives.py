@@ -7,7 +7,7 @@ import pathlib
 import re
 import tarfile
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from typing import IO, Any, NamedTuple
 
 from tfrs_barlow.data.readers.json_lines import (
@@ -40,7 +40,9 @@ class OpenFile(NamedTuple):
     stream: IO[bytes]
 
 
-def open_files(path: pathlib.Path, names: tuple[str, ...]) -> Iterator[OpenFile]:
+def open_files(
+    path: pathlib.Path, names: tuple[str, ...]
+) -> Generator[OpenFile, None, None]:
     """Opens files one after the other, each until the next is asked for.
 
     Args:
@@ -142,7 +144,7 @@ def _open_tar(
     ):
         for member in archive:
             # Or it would remember all members of an archive that has no end.
-            archive.members.clear()
+            archive.members.clear()  # type: ignore[attr-defined]
             name = _base_name(member.name)
             if name in names and member.isreg():
                 content = archive.extractfile(member)

@@ -91,6 +91,7 @@ def _fetch(
     import pooch
 
     url = f"{_HOME}/{dataset}.zip"
+    unpacked = scratch / "unpacked" / dataset
     try:
         pooch.retrieve(
             url,
@@ -103,8 +104,11 @@ def _fetch(
                 extract_dir="unpacked",
             ),
         )
-    # pooch raises a ValueError for another hash; `zipfile`, a KeyError for a member.
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        for member in members:
+            if not (unpacked / member).is_file():
+                raise OSError(f"the archive lacks {dataset}/{member}")
+    # pooch raises a ValueError for another hash.
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         message = (
             f"Could not download {url}: {error}\n"
             f"Get {dataset} by hand, unpack it, and pass its folder as data_dir."
@@ -115,4 +119,4 @@ def _fetch(
                 "a newer release, which data_dir accepts as well."
             )
         raise OSError(message) from error
-    return scratch / "unpacked" / dataset
+    return unpacked

@@ -20,7 +20,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from tfrs_barlow.data.readers.columns import (
     DATE,
@@ -52,36 +52,23 @@ _TEXT = "text of a file"
 _TYPES_OF_TEXT = re.compile(r"VARCHAR|ENUM.*")
 
 
-class StagedLog(NamedTuple):
-    """The checked rows of a file.
-
-    Attributes:
-        database: A connection to DuckDB with the view `log`: `row`, which is in the
-            order of the file, `user_id`, `item_id`, `timestamp` and, where asked for,
-            `rating`, `title` and `category`.
-        has_dates: Whether the times were written as dates.
-    """
-
-    database: Any
-    has_dates: bool
-
-
 @contextlib.contextmanager
 def staged(
     path: pathlib.Path,
     columns: dict[str, str],
     malformed: MalformedLines,
     memory_limit: int | None = None,
-    name: str = "",
-) -> Iterator[StagedLog]:
-    """Reads a file into a view that is there as long as this is open.
+) -> Iterator[Any]:
+    """Reads a file into the view `log` of a database, which this closes at its end.
+
+    The view has `row`, which is in the order of the file, `user_id`, `item_id`,
+    `timestamp` and, where asked for, `rating`, `title` and `category`.
 
     Args:
         path: The file.
         columns: The names of columns, by argument of `read_interactions`.
         malformed: Takes the malformed rows.
         memory_limit: The bytes that DuckDB may hold; the rest goes to disk.
-        name: What errors call the file; its path if empty.
 
     Raises:
         MalformedFileError: If the file cannot be parsed, or a row is malformed.
@@ -89,25 +76,24 @@ def staged(
     """
     import duckdb
 
-    name = name or str(path)
     with tempfile.TemporaryDirectory(prefix="tfrs_barlow-") as folder:
         settings: dict[str, Any] = {"temp_directory": folder}
         if memory_limit is not None:
             settings["memory_limit"] = f"{memory_limit}B"
         try:
             with contextlib.closing(duckdb.connect(config=settings)) as database:
-                kind = _DelimitedFile
-                if path.name.lower().endswith(PARQUET):
-                    kind = _ParquetFile
-                file = kind(path, pathlib.Path(folder), columns, name)
-                yield _stage(database, file, malformed)
+                is_parquet = path.name.lower().endswith(PARQUET)
+                kind = _ParquetFile if is_parquet else _DelimitedFile
+                file = kind(path, pathlib.Path(folder), columns)
+                _stage(database, file, malformed)
+                yield database
         except duckdb.OutOfMemoryException as error:
             raise MemoryError(
-                f"{name} does not fit: memory_limit must be larger."
+                f"{path} does not fit: memory_limit must be larger."
             ) from error
         except duckdb.Error as error:
             reason = str(error).split("\n")[0]
-            raise MalformedFileError(f"{name} cannot be read: {reason}") from error
+            raise MalformedFileError(f"{path} cannot be read: {reason}") from error
 
 
 class _File:
@@ -153,9 +139,8 @@ class _ParquetFile(_File):
         path: pathlib.Path,
         folder: pathlib.Path,
         columns: dict[str, str],
-        name: str,
     ) -> None:
-        self.name = name
+        self.name = str(path)
         self.columns = columns
         # In the name of a file `*` would ask for more than one.
         link = folder / f"log{PARQUET}"
@@ -180,9 +165,8 @@ class _DelimitedFile(_File):
         path: pathlib.Path,
         folder: pathlib.Path,
         columns: dict[str, str],
-        name: str,
     ) -> None:
-        self.name = name
+        self.name = str(path)
         self.columns = columns
         suffix = next(s for s in SEPARATORS if path.name.lower().endswith(s))
         self._separator = SEPARATORS[suffix]
@@ -192,7 +176,7 @@ class _DelimitedFile(_File):
         else:
             self._path.symlink_to(path.absolute())
         self._header, skip, quotes = self._read_header()
-        require_columns(self._header, columns, name)
+        require_columns(self._header, columns, self.name)
         options = self._prepare(quotes)
         types = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self._header)))
         self.source = (
@@ -233,7 +217,7 @@ class _DelimitedFile(_File):
         return options
 
     def _count(self, *parts: bytes) -> list[int]:
-        """Counts parts of the file; `\r\n` is not cut apart."""
+        r"""Counts parts of the file; `\r\n` is not cut apart."""
         counts = [0] * len(parts)
         with self._path.open("rb") as file:
             while chunk := file.read(_CHUNK):
@@ -250,7 +234,7 @@ class _DelimitedFile(_File):
         ten times as fast.)
         """
         ends = b"[%b\r\n]" % self._separator.encode()
-        before = [b"(?<=%b%b\")" % (ends, b" " * count) for count in range(33)]
+        before = [b'(?<=%b%b")' % (ends, b" " * count) for count in range(33)]
         before.append(rb'(?<=\A")|(?<=\A\xef\xbb\xbf")')
         opening = b'"(?:%b)' % b"|".join(before)
         return re.compile(opening + rb'[^"]*(?:""[^"]*)*("|\Z)' + otherwise)
@@ -268,7 +252,7 @@ class _DelimitedFile(_File):
             last.clear()
 
     def _unify_line_breaks(self) -> None:
-        """Replaces the file by a copy whose rows all end in `\n`."""
+        r"""Replaces the file by a copy whose rows all end in `\n`."""
         copy = self._path.with_name("copy.csv")
         with _mapped(self._path) as content, copy.open("wb") as file:
             end = 0
@@ -282,17 +266,16 @@ class _DelimitedFile(_File):
         copy.replace(self._path)
 
     def _read_header(self) -> tuple[list[str], int, int]:
-        """Returns the names of all columns, and how many rows and quotes there are so far."""
-        line = 1
+        """Returns the names of columns, and the number of rows and quotes so far."""
         try:
-            for number, (line, fields) in enumerate(self._rows(strict=True), 1):
+            for number, (_, fields) in enumerate(self._rows(strict=True), 1):
                 if fields:
                     "".join(fields).encode()
                     return fields, number, self._lines.quotes
         except (csv.Error, UnicodeEncodeError) as error:
             raise MalformedFileError(
-                f"{self.name}, line {line}: expected the names of the columns, quoted to "
-                f"their ends and in UTF-8, but found another text ({error})."
+                f"{self.name}, line {self._line}: expected the names of the columns in "
+                f"UTF-8, with quotes that end, but found another text ({error})."
             ) from error
         raise MalformedFileError(f"{self.name} cannot be read: it holds no row.")
 
@@ -302,14 +285,12 @@ class _DelimitedFile(_File):
             self._path.open("rb"), "utf-8-sig", errors="surrogateescape", newline=""
         ) as file:
             self._lines = _Remembering(file)
-            reader = csv.reader(
-                self._lines, delimiter=self._separator, strict=strict
-            )
-            line = 1
+            reader = csv.reader(self._lines, delimiter=self._separator, strict=strict)
+            self._line = 1
             for fields in reader:
                 is_blank = len(fields) < 2 and not self._lines.last.strip(" \t\r\n")
-                yield line, [] if is_blank else fields
-                line = reader.line_num + 1
+                yield self._line, [] if is_blank else fields
+                self._line = reader.line_num + 1
 
     def _line_of(self, row: int) -> int:
         """Returns the line in which a row begins, from 1; 0 is that of the names."""
@@ -342,19 +323,25 @@ class _DelimitedFile(_File):
     def error(
         self, rejects: list[int], row: int | None, problem: str
     ) -> tuple[str, MalformedFileError]:
-        reject = self._line_at(rejects[0]) if rejects else None
+        reject, found = self._row_at(rejects[0]) if rejects else (None, b"")
         if row is not None:
-            # Right if no reject comes before: behind one the row is not asked for.
+            # Right if no reject comes before: after one the row is not asked for.
             line = self._line_of(row + 1)
             if reject is None or line < reject:
                 place = f"line {line}"
                 return place, MalformedFileError(f"{self.name}, {place}: {problem}")
         assert reject is not None
-        with self._path.open("rb") as file:
-            file.seek(rejects[0])
-            found = file.readline(_CHUNK)
         form = f"{len(self._header)} fields in UTF-8"
         return f"line {reject}", malformed_line(self.name, reject, found, form)
+
+    def _row_at(self, position: int) -> tuple[int, bytes]:
+        """Returns the line of the row at a byte, or after blank lines, and the row."""
+        with self._path.open("rb") as file:
+            file.seek(position)
+            while (byte := file.read(1)) in (b"\r", b"\n"):
+                position += 1
+            rest = byte + file.read(_CHUNK)
+        return self._line_at(position), _LINE_BREAK.split(rest, maxsplit=1)[0]
 
     def _line_at(self, position: int) -> int:
         """Returns in which line a byte is, from 1."""
@@ -403,7 +390,7 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _stage(database: Any, file: _File, malformed: MalformedLines) -> StagedLog:
+def _stage(database: Any, file: _File, malformed: MalformedLines) -> None:
     """Makes the view `log` of the well-formed rows of a file."""
     types = file.types(database)
     try:
@@ -413,11 +400,9 @@ def _stage(database: Any, file: _File, malformed: MalformedLines) -> StagedLog:
     if unclear:
         # What is not all integers, or numbers, is read anew as it is written.
         rejects, unclear = _make_rows(database, file, types, as_text=unclear)
-    has_dates = bool(_TYPES_OF_TIMES.fullmatch(types["time_column"][1]))
     bad, first = 0, None
     if unclear:
-        dates, bad, first = _keep_good_rows(database, file, types)
-        has_dates |= dates
+        bad, first = _keep_good_rows(database, file, types)
     (good,) = database.execute("select count(*) from rows").fetchone()
     if bad or rejects:
         place, error = file.error(rejects, *(first or (None, "")))
@@ -431,7 +416,6 @@ def _stage(database: Any, file: _File, malformed: MalformedLines) -> StagedLog:
             "holds none."
         )
     database.execute("create view log as select rowid as row, * from rows")
-    return StagedLog(database, has_dates)
 
 
 def _make_rows(
@@ -512,7 +496,8 @@ def _expression(
         exact = column if "TIME" in type_ else f"{column}::timestamp"
         time = f"epoch_{unit}({exact})"
         # Rounded down before 1970, too.
-        return f"({time} - ({time} % {per_second} + {per_second}) % {per_second}) // {per_second}"
+        past = f"({time} % {per_second} + {per_second}) % {per_second}"
+        return f"({time} - {past}) // {per_second}"
     raise TypeError(
         f"column {file.columns[argument]!r} must hold {_EXPECTED[argument]}, but it is "
         f"of type {type_} in {file.name}."
@@ -530,12 +515,11 @@ def _whole(text: str, *, bounded: bool) -> str:
 
 def _keep_good_rows(
     database: Any, file: _File, types: dict[str, tuple[str, str]]
-) -> tuple[bool, int, tuple[int, str] | None]:
+) -> tuple[int, tuple[int, str] | None]:
     """Checks the table `rows` batch by batch, and keeps what is good.
 
     Returns:
-        Whether times are dates, how many rows are bad, and the number of the first and
-        what is wrong with it.
+        How many rows are bad, and the number of the first and what is wrong with it.
     """
     import pandas as pd
 
@@ -584,4 +568,4 @@ def _keep_good_rows(
         "alter table kept rename to rows",
     ):
         database.execute(statement)
-    return kind == "date", total - good, first
+    return total - good, first

@@ -20,7 +20,7 @@ from tfrs_barlow.data.readers.malformed import (
 )
 
 BUFFER_SIZE = 1 << 18
-# No object comes near this length: a longer line is malformed, and must not fill memory.
+# No object comes near this length: a longer line must not fill memory.
 _LONGEST_LINE = 1 << 22
 _GZIP_MAGIC = b"\x1f\x8b"
 # `RuntimeError` is how `zipfile` refuses encryption and unknown compression.
@@ -54,14 +54,20 @@ def refusing_damage(source: str) -> Iterator[None]:
     """Turns the errors of the decompressing libraries into one that names the file."""
     try:
         yield
-    except (*_DAMAGE, OSError) as error:
-        # The libraries' own errors have no number of the system.
-        is_own = isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)
-        if is_own and (error.errno is not None or type(error) is not OSError):
+    except OSError as error:
+        # `bz2` and `gzip` raise such without the number of an error of the system.
+        is_damage = type(error) in (OSError, gzip.BadGzipFile) and error.errno is None
+        if not is_damage:
             raise
-        raise MalformedFileError(
-            f"{source} cannot be read, truncated or damaged perhaps: {error}."
-        ) from error
+        raise _damaged(source, error) from error
+    except _DAMAGE as error:
+        raise _damaged(source, error) from error
+
+
+def _damaged(source: str, error: Exception) -> MalformedFileError:
+    return MalformedFileError(
+        f"{source} cannot be read, truncated or damaged perhaps: {error}."
+    )
 
 
 def numbered_lines(stream: IO[bytes], source: str) -> Iterator[tuple[int, bytes]]:

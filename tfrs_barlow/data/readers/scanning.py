@@ -98,9 +98,9 @@ def scan_sequences(
         log = read_log(path, columns, None, malformed)
         malformed.warn()
         return build_sequences(log, vocabulary, min_length=min_length)
-    with staged(path, columns, malformed, limit) as log:
+    with staged(path, columns, malformed, limit) as database:
         malformed.warn()
-        return _build(log.database, vocabulary, min_length)
+        return _build(database, vocabulary, min_length)
 
 
 def _to_bytes(limit: Any) -> int:
@@ -149,7 +149,8 @@ def _build(
                 f"from (select distinct {name} from log)"
             )
     events = database.execute(
-        f"select {item} as item, timestamp from {source} order by {user}, timestamp, row"
+        f"select {item} as item, timestamp from {source} "
+        f"order by {user}, timestamp, row"
     )
     item_ids = np.empty(splits[-1], np.int32)
     timestamps = np.empty(splits[-1], np.int64)

@@ -195,8 +195,8 @@ def _read_staged(
     if "rating_column" in columns:
         names.insert(2, "rating")
     described = [name for name in ("title", "category") if f"{name}_column" in columns]
-    with staged(path, columns, malformed) as log:
-        arrays = log.database.execute(
+    with staged(path, columns, malformed) as database:
+        arrays = database.execute(
             f"select {', '.join([*names, *described])} from log"
         ).fetchnumpy()
     columns_of_log = {name: pd.Series(np.ma.getdata(arrays[name])) for name in names}
@@ -327,13 +327,13 @@ def _read_json_lines(
     checked, numbers, first = _convert(table, columns, str(path))
     for row in np.delete(np.arange(len(rows)), numbers):
         problem = first[1] if first and row == first[0] else ""
-        line = lines[row]
-        left_out[line] = MalformedFileError(f"{path}, line {line}: {problem}")
+        number = lines[row]
+        left_out[number] = MalformedFileError(f"{path}, line {number}: {problem}")
     if left_out:
-        line = min(left_out)
+        number = min(left_out)
         if not malformed.are_skipped or checked.empty:
-            raise left_out[line]
-        malformed.count(str(path), f"line {line}", len(left_out))
+            raise left_out[number]
+        malformed.count(str(path), f"line {number}", len(left_out))
     return checked, *_descriptions(table, columns, numbers)
 
 
