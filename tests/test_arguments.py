@@ -207,7 +207,12 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "data.read_sequences": lambda: {"path": "nowhere", "batch_size": 2},
     "data.read_yelp": lambda: {"data_dir_or_archive": "nowhere"},
     "data.same_target_pairs": lambda: {"sequences": sequences()},
-    "data.scan_sequences": lambda: {**tables(), "path": "nowhere.csv"},
+    "data.scan_sequences": lambda: {
+        "path": "nowhere.csv",
+        "user_column": "u",
+        "item_column": "i",
+        "time_column": "t",
+    },
     "data.split_by_time": lambda: {"log": log()},
     "data.split_last": lambda: {"log": log()},
     "data.split_users": lambda: {"num_users": 10},

@@ -1,4 +1,4 @@
-"""Leaves out interactions: low ratings, and users and items met too seldom."""
+"""Leaves out low ratings, and users and items with few interactions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,20 @@ from tfrs_barlow.data.ordering import factorize
 
 
 def filter_ratings(log: InteractionLog, *, min_rating: float) -> InteractionLog:
-    """Keeps the interactions that were rated at least so high.
+    """Keeps the interactions with a rating of at least `min_rating`.
 
-    Example:
+    Args:
+        log: A log with ratings.
+        min_rating: The lowest rating to keep.
+
+    Returns:
+        A log with the same `items`, and the rows in the same order.
+
+    Raises:
+        ValueError: If the log has no ratings, or all are lower.
+        TypeError: If `min_rating` is not a number.
+
+    Examples:
         >>> import pandas as pd
         >>> log = tfrsb.data.read_interactions(
         ...     pd.DataFrame({"u": [1, 1], "i": [7, 8], "t": [5, 6], "r": [2.0, 4.0]}),
@@ -26,17 +37,8 @@ def filter_ratings(log: InteractionLog, *, min_rating: float) -> InteractionLog:
         ...     "item_id"
         ... ].tolist()
         [8]
-
-    Args:
-        log: A log with ratings.
-        min_rating: The lowest rating to keep.
-
-    Returns:
-        A log with the same `items`, and the rows in the same order.
-
-    Raises:
-        ValueError: If the log has no ratings, or none is as high.
     """
+    _checks.number("min_rating", min_rating)
     if "rating" not in log.interactions:
         raise ValueError("log must have ratings, but its interactions have none.")
     ratings = log.interactions["rating"].to_numpy()
@@ -49,15 +51,9 @@ def filter_k_core(
 ) -> InteractionLog:
     """Keeps the users and items that have enough interactions with each other.
 
-    To leave out an item can leave a user with too few, and so on: this is repeated
-    until all that are left have enough. What remains is the largest such part of the
+    Leaving out an item can leave a user with too few, and so on. So this is repeated
+    until all users and items have enough. What remains is the largest such part of the
     log, the k-core.
-
-    Example:
-        >>> log = tfrsb.data.generate_synthetic_log(num_users=100, num_items=200)
-        >>> core = tfrsb.data.filter_k_core(log, min_per_user=5, min_per_item=10)
-        >>> int(core.interactions["item_id"].value_counts().min()) >= 10
-        True
 
     Args:
         log: The log.
@@ -69,9 +65,16 @@ def filter_k_core(
 
     Raises:
         ValueError: If an argument is less than 1, or nothing is left.
+        TypeError: If an argument is not an integer.
+
+    Examples:
+        >>> log = tfrsb.data.generate_synthetic_log(num_users=100, num_items=200)
+        >>> core = tfrsb.data.filter_k_core(log, min_per_user=5, min_per_item=10)
+        >>> int(core.interactions["item_id"].value_counts().min()) >= 10
+        True
     """
-    _checks.integer("min_per_user", min_per_user, at_least=1)
-    _checks.integer("min_per_item", min_per_item, at_least=1)
+    min_per_user = _checks.integer("min_per_user", min_per_user, at_least=1)
+    min_per_item = _checks.integer("min_per_item", min_per_item, at_least=1)
     users, _ = factorize(log.interactions["user_id"])
     items, _ = factorize(log.interactions["item_id"])
     rows = np.arange(len(users))
@@ -90,11 +93,7 @@ def filter_k_core(
 def keep_rows(
     log: InteractionLog, mask: npt.NDArray[np.bool_], problem: str
 ) -> InteractionLog:
-    """Returns the log with the interactions in `mask`.
-
-    Raises:
-        ValueError: If there are none, with what the `problem` is.
-    """
+    """Returns the log with the interactions in `mask`, or raises a ValueError."""
     if not mask.any():
         raise ValueError(f"No interaction is left: {problem}.")
     interactions = log.interactions[mask].reset_index(drop=True)

@@ -27,7 +27,7 @@ class InteractionLog:
             interaction, or an item is described twice.
         TypeError: If a timestamp is not an integer, or categories are not a tuple.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> log = tfrsb.data.InteractionLog(
         ...     interactions=pd.DataFrame(
