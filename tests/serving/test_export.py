@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 import tfrs_barlow as tfrsb
-from tfrs_barlow.serving.candidates import CandidateTable
+from tfrs_barlow.serving.index import ExactIndex
 from tfrs_barlow.serving.towers import candidate_embeddings
 
 TITLES = [f"Film {number:02}" for number in range(40)]
@@ -294,8 +294,8 @@ def test_candidates_may_be_a_matrix_of_any_kind(kind: Callable[[Any], Any]) -> N
     vocabulary = tfrsb.data.Vocabulary(["a", "b", "c"])
     matrix = np.arange(6, dtype=np.float32).reshape(3, 2)
     embeddings = candidate_embeddings(kind(matrix), vocabulary)
-    table = CandidateTable(vocabulary, embeddings)
-    np.testing.assert_array_equal(table.embeddings, matrix, strict=True)
+    blocks = ExactIndex(vocabulary, embeddings).blocks.numpy()
+    np.testing.assert_array_equal(blocks, [matrix.T], strict=True)
 
 
 def test_by_default_no_more_items_are_asked_for_than_there_are(

@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_barlow as tfrsb
-from tfrs_barlow.serving import candidates
-from tfrs_barlow.serving.candidates import CandidateTable
+from tfrs_barlow.serving import index as index_module
 from tfrs_barlow.serving.index import ExactIndex
 
 ITEMS = [f"item {number}" for number in range(50)]
@@ -17,8 +16,7 @@ NOTHING = tf.constant([["", ""]])
 
 
 def index(popularity: np.ndarray | None = POPULARITY) -> ExactIndex:
-    items = tfrsb.data.Vocabulary(ITEMS)
-    return ExactIndex(CandidateTable(items, EMBEDDINGS, popularity))
+    return ExactIndex(tfrsb.data.Vocabulary(ITEMS), EMBEDDINGS, popularity)
 
 
 def sorted_items(scores: np.ndarray) -> np.ndarray:
@@ -102,7 +100,7 @@ def test_the_size_of_the_blocks_changes_nothing(
     queries = tf.random.normal([3, 8])
     cold = tf.constant([False, True, False])
     whole = index()
-    monkeypatch.setattr(candidates, "BLOCK", block)
+    monkeypatch.setattr(index_module, "BLOCK", block)
     blocked = index()
     assert tf.shape(blocked.blocks)[2] == min(block, 50)
     for part, all_at_once in zip(

@@ -5,6 +5,7 @@ import os
 import pathlib
 import queue
 import re
+import runpy
 import shutil
 import socket
 import subprocess
@@ -32,7 +33,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc  # noqa: E402
 from tfrs_barlow.serving import __main__ as command  # noqa: E402
 from tfrs_barlow.serving.local import page as local_page  # noqa: E402
 from tfrs_barlow.serving.local import rest_api, tables  # noqa: E402
-from tfrs_barlow.serving.local.guide import Guide  # noqa: E402
+from tfrs_barlow.serving.local.page import Guide  # noqa: E402
 from tfrs_barlow.serving.local.servable import Servable  # noqa: E402
 from tfrs_barlow.serving.local.versions import Versions  # noqa: E402
 
@@ -299,7 +300,7 @@ def test_the_old_version_goes_when_its_requests_are_done(
     tmp_path: pathlib.Path, genres: pathlib.Path
 ) -> None:
     shutil.copytree(genres, tmp_path / "films" / "1")
-    versions = Versions(tmp_path / "films")
+    versions = Versions(tmp_path / "films", Servable)
     in_use = versions.find("films")
     old = weakref.ref(in_use)
     shutil.copytree(genres, tmp_path / "films" / "2")
@@ -317,7 +318,7 @@ def test_one_version_is_never_replaced(
     tmp_path: pathlib.Path, genres: pathlib.Path
 ) -> None:
     shutil.copytree(genres, tmp_path / "films" / "1")
-    versions = Versions(tmp_path / "films" / "1")
+    versions = Versions(tmp_path / "films" / "1", Servable)
     shutil.copytree(genres, tmp_path / "films" / "2")
     versions.refresh()
     assert (versions.name, versions.current.version) == ("films", 1)
@@ -371,20 +372,12 @@ def test_an_export_that_cannot_recommend_is_refused(
         Servable(make_genres(tmp_path, candidates=None))
 
 
-def test_a_missing_extra_is_named(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "uvicorn.py").write_text("raise ImportError('No module uvicorn')")
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    process = subprocess.run(
-        [sys.executable, "-m", "tfrs_barlow.serving", "--help"],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 1
-    assert re.fullmatch(
-        r"error: .*No module uvicorn.*pip install 'tfrs-barlow\[serve\]'\.\n",
-        process.stderr,
-    )
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(
+        SystemExit, match=r"error: .*uvicorn.* pip install 'tfrs-barlow\[serve\]'\."
+    ):
+        runpy.run_module("tfrs_barlow.serving")
 
 
 @pytest.mark.slow

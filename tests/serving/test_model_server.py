@@ -77,7 +77,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(version: pathlib.Path, make_request: Callable[..., Any]) -> Iterator[Any]:
-    versions = Versions(version)
+    versions = Versions(version, Servable)
     grpc_server, port = grpc_api.start(versions, "127.0.0.1:0")
     app = Starlette(
         routes=rest_api.routes(versions), exception_handlers=rest_api.error_handlers()

@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 import tfrs_barlow as tfrsb
-from tfrs_barlow.serving.candidates import CandidateTable
 from tfrs_barlow.serving.index import ExactIndex
 from tfrs_barlow.serving.scann import ScannIndex
 
@@ -36,8 +35,7 @@ def exported(path: pathlib.Path, **arguments: Any) -> pathlib.Path:
 def test_popular_items_are_those_of_the_exact_index() -> None:
     """They are ranked once for all rows, without ScaNN."""
     popularity = np.random.default_rng(0).integers(0, 9, ITEMS)
-    candidates = CandidateTable(VOCABULARY, np.zeros([ITEMS, 8]), popularity)
-    index = ExactIndex(candidates)
+    index = ExactIndex(VOCABULARY, np.zeros([ITEMS, 8]), popularity)
     hidden = tf.constant([[3, 7, 299], [-1, -1, 0], [1, 2, 4]])
     k = tf.constant([5, 2, 4])
     positions, scores = ScannIndex._most_popular(

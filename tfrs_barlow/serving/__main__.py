@@ -29,7 +29,7 @@ except ImportError as missing:
     ) from missing
 
 from tfrs_barlow.serving.local import demo, grpc_api, page, rest_api, tables
-from tfrs_barlow.serving.local.guide import Guide
+from tfrs_barlow.serving.local.page import Guide
 from tfrs_barlow.serving.local.versions import Versions
 
 _DEMO = pathlib.Path("runs") / "serving_demo"

@@ -12,7 +12,6 @@ import tensorflow as tf
 from tfrs_barlow._checks import boolean, integer, one_of
 from tfrs_barlow.data import Vocabulary
 from tfrs_barlow.serving import manifest, versions
-from tfrs_barlow.serving.candidates import CandidateTable
 from tfrs_barlow.serving.items import tokens_of
 from tfrs_barlow.serving.manifest import Description
 from tfrs_barlow.serving.responses import Embedder, Recommender
@@ -144,20 +143,17 @@ def export(
     tokens_of("vocabulary", vocabulary)
     infer = inference(query_tower)
     dim = embedding_dim(infer, max_length)
-    table = None
-    if candidates is not None:
-        embeddings = candidate_embeddings(candidates, vocabulary)
-        table = CandidateTable(vocabulary, embeddings, popularity, dim)
-    elif popularity is not None:
-        raise ValueError("popularity must be None if candidates are None.")
-
     default_k = min(default_k, len(vocabulary))
     model = tf.Module()
     model.embedder = Embedder(infer, vocabulary, max_length)
     functions = embed_signatures(model.embedder)
     found = None
-    if table is not None:
-        candidate_index = INDEXES[index](table)
+    if candidates is None:
+        if popularity is not None:
+            raise ValueError("popularity must be None if candidates are None.")
+    else:
+        embeddings = candidate_embeddings(candidates, vocabulary)
+        candidate_index = INDEXES[index](vocabulary, embeddings, popularity, dim)
         if isinstance(candidate_index, ScannIndex):
             found = recall(candidate_index, model.embedder.embed)
         model.recommender = Recommender(model.embedder, candidate_index)
@@ -176,7 +172,7 @@ def export(
         default_k=default_k,
         exclude_history=exclude_history,
         item_type=model.embedder.items.dtype.name,
-        candidates=None if table is None else len(table.items),
+        candidates=None if candidates is None else len(vocabulary),
         popularity=popularity is not None,
         index=index,
         recall=found,

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from tfrs_barlow.data import Vocabulary
 from tfrs_barlow.serving import manifest, versions
-from tfrs_barlow.serving.candidates import CandidateTable
 from tfrs_barlow.serving.index import ExactIndex
 from tfrs_barlow.serving.items import tokens_of
 from tfrs_barlow.serving.manifest import Description
@@ -90,9 +89,8 @@ def replace_candidates(
         raise TypeError(f"items must be several items, but they are {items!r}.")
     items = items if isinstance(items, Vocabulary) else Vocabulary(items)
     _check_fit(items, popularity, about)
-    table = CandidateTable(items, candidates, popularity, about.dim)
 
-    index = INDEXES[about.index](table)
+    index = INDEXES[about.index](items, candidates, popularity, about.dim)
     about = dataclasses.replace(about, candidates=len(items))
     if isinstance(index, ScannIndex):
         embed = tf.saved_model.load(str(source)).embed

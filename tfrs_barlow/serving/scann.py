@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_barlow.serving.candidates import CandidateTable
+from tfrs_barlow.data import Vocabulary
 from tfrs_barlow.serving.index import ExactIndex
 from tfrs_barlow.serving.top_k import top_k
 
@@ -40,9 +41,9 @@ def scann_ops() -> Any:
 class ScannIndex(ExactIndex):
     """Recommends what ScaNN finds; similar and popular items stay exact."""
 
-    def __init__(self, table: CandidateTable) -> None:
-        super().__init__(table)
-        self.state = scann_state(table)
+    def __init__(self, items: Vocabulary, embeddings: Any, *others: Any) -> None:
+        super().__init__(items, embeddings, *others)
+        self.state = _scann_state(np.asarray(embeddings, np.float32))
 
     def recommend(
         self,
@@ -117,9 +118,8 @@ def _best_left(
     return tf.where(columns < 0, columns, found), scores
 
 
-def scann_state(table: CandidateTable) -> tf.Module:
+def _scann_state(embeddings: npt.NDArray[np.float32]) -> tf.Module:
     """Returns what ScaNN needs to search the candidates, as variables."""
-    embeddings = table.embeddings
     builder = scann_ops().builder(embeddings, _RECALL_K, "dot_product")
     if len(embeddings) <= _FEW:
         builder = builder.score_brute_force()

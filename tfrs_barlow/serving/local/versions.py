@@ -6,14 +6,17 @@ import gc
 import pathlib
 import threading
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import tensorflow as tf
 
 from tfrs_barlow.serving.local.servable import Servable
 from tfrs_barlow.serving.versions import newest
 
+_Servable = TypeVar("_Servable", bound=Servable)
 
-class Versions:
+
+class Versions(Generic[_Servable]):
     """The versions of one model in a folder, of which the newest answers.
 
     A request keeps the servable that it began with, so a swap breaks none, and the old
@@ -32,7 +35,7 @@ class Versions:
     def __init__(
         self,
         path: pathlib.Path,
-        load: Callable[[pathlib.Path], Servable] = Servable,
+        load: Callable[[pathlib.Path], _Servable],
         name: str | None = None,
     ) -> None:
         self._path, self._load = path, load
@@ -43,7 +46,7 @@ class Versions:
         self.current = load(self._loaded)
         self._refusal = ""
 
-    def find(self, name: str, number: int | None = None) -> Servable:
+    def find(self, name: str, number: int | None = None) -> _Servable:
         """Returns what answers requests for a model, or for one version of it."""
         servable = self.current
         if name != self.name or number not in (None, servable.version):
