@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,24 @@ def test_a_text_must_not_be_empty() -> None:
 def test_what_is_no_text_is_a_type_error(value: Any) -> None:
     with pytest.raises(TypeError, match="column must be a string"):
         _checks.text("column", value)
+
+
+@pytest.mark.parametrize("value", ["a/b", pathlib.PurePosixPath("a/b")])
+def test_texts_and_paths_become_paths(value: Any) -> None:
+    assert _checks.path("folder", value) == pathlib.Path("a/b")
+
+
+@pytest.mark.parametrize("value", [3, None, b"a/b", ["a"]])
+def test_what_is_no_path_is_a_type_error(value: Any) -> None:
+    with pytest.raises(TypeError, match="folder must be a path"):
+        _checks.path("folder", value)
+
+
+def test_an_instance_is_returned_as_it_is() -> None:
+    value: list[int] = []
+    assert _checks.instance("values", value, list) is value
+    with pytest.raises(TypeError, match="values must be a list, but it is 3"):
+        _checks.instance("values", 3, list)
 
 
 def test_instances_become_a_list() -> None:

@@ -149,13 +149,13 @@ def test_what_is_refused() -> None:
     for optimizer in (tf.keras.optimizers.Ftrl(), tf.keras.optimizers.legacy.SGD()):
         with pytest.raises(TypeError, match="optimizer must be"):
             discriminative(optimizer, {})
-    with pytest.raises(TypeError, match="keys of multipliers must be layers"):
+    with pytest.raises(TypeError, match="key of multipliers must be a Layer"):
         discriminative(sgd(), {"encoder": 0.1})
     with pytest.raises(ValueError, match=r"multipliers\[.*\] must be .* at least 0"):
         discriminative(sgd(), {layers[0]: -1})
     with pytest.raises(TypeError, match=r"multipliers\[.*\] must be a number"):
         discriminative(sgd(), {layers[0]: "0.1"})
-    with pytest.raises(TypeError, match="multipliers must be a mapping"):
+    with pytest.raises(TypeError, match="multipliers must be a Mapping"):
         discriminative(sgd(), [0.1])
     with pytest.raises(TypeError, match="not discriminative already"):
         discriminative(discriminative(sgd(), {}), {})

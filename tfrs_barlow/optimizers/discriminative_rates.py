@@ -99,16 +99,10 @@ def discriminative(
         raise ValueError(
             "optimizer must be new, but it is built: its state would be lost."
         )
-    if not isinstance(multipliers, Mapping):
-        raise TypeError(
-            "multipliers must be a mapping from layers to numbers or schedules, but it "
-            f"is {multipliers!r}."
-        )
+    mapping: type = Mapping
+    _checks.instance("multipliers", multipliers, mapping)
     for layer, multiplier in multipliers.items():
-        if not isinstance(layer, tf.keras.layers.Layer):
-            raise TypeError(
-                f"The keys of multipliers must be layers, but one is {layer!r}."
-            )
+        _checks.instance("Each key of multipliers", layer, tf.keras.layers.Layer)
         if not callable(multiplier):
             _checks.number(f"multipliers[{layer.name!r}]", multiplier, at_least=0)
     base: Any = type(optimizer)
