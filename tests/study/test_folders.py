@@ -1,4 +1,4 @@
-"""The folder of a run: its settings, its lock, and its seconds."""
+"""The folder of a run: its settings and its seconds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from tfrs_barlow._lock import locked
 from tfrs_barlow.study import require_same_settings
-from tfrs_barlow.study.folders import alone_in, seconds, timed
+from tfrs_barlow.study.folders import seconds, timed
 
 
 def test_the_same_settings_may_come_again(tmp_path: pathlib.Path) -> None:
@@ -45,14 +46,14 @@ def test_seconds_add_up_over_interruptions(tmp_path: pathlib.Path) -> None:
     assert seconds(tmp_path) >= before + 0.02
 
 
-def test_two_processes_do_not_train_in_one_folder(tmp_path: pathlib.Path) -> None:
+def test_processes_that_train_the_same_take_turns(tmp_path: pathlib.Path) -> None:
     entered = threading.Event()
 
     def enter() -> None:
-        with alone_in(tmp_path):
+        with locked(tmp_path, wait=True):
             entered.set()
 
-    with alone_in(tmp_path):
+    with locked(tmp_path, wait=True):
         thread = threading.Thread(target=enter)
         thread.start()
         assert not entered.wait(0.2)

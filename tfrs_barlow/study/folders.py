@@ -1,9 +1,8 @@
-"""The folder of a long run: its settings, its lock, and the seconds it took."""
+"""The folder of a long run: its settings, and the seconds it took."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -62,17 +61,9 @@ def require_same_settings(
 
 
 @contextlib.contextmanager
-def alone_in(folder: pathlib.Path) -> Iterator[None]:
-    """Makes a folder, and waits until no other process works in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
 def timed(folder: pathlib.Path) -> Iterator[None]:
     """Adds the time its body takes to the seconds of a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     try:
         yield

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfrs_barlow._lock import locked
 from tfrs_barlow.data import (
     InteractionLog,
     ItemCategories,
@@ -39,7 +40,6 @@ from tfrs_barlow.evaluation.probe import class_metrics, fit_probe
 from tfrs_barlow.evaluation.ranking import next_item_metrics
 from tfrs_barlow.models import DualEncoder
 from tfrs_barlow.study.config import Method, StudyConfig
-from tfrs_barlow.study.folders import alone_in
 from tfrs_barlow.study.grid import WITHOUT_ENCODER, Cell, trained_as
 from tfrs_barlow.study.methods import Towers, Trainer, item_shares
 from tfrs_barlow.study.rows import Row
@@ -251,7 +251,9 @@ class Split:
             name += f"-{label_fraction:g}"
         if self.verbose:
             print(f"training: {name}", flush=True)
-        with alone_in(self.trainings_dir / name):
+        # Another process that trains the same is awaited; `fit_resumable`, which locks
+        # the folder of the training itself, would refuse.
+        with locked(self.trainings_dir / "locks" / name, wait=True):
             return self._trainer(method, batch_size).train(
                 self.sequences.select(users), self.trainings_dir / name
             )
