@@ -60,6 +60,12 @@ class TestBuildSequences:
         sequences, vocabulary = build_sequences(_log(rows))
         assert vocabulary.decode(sequences.item_ids).tolist() == items
 
+    def test_sorts_times_of_the_whole_range_of_int64(self) -> None:
+        first, last = -(2**63), 2**63 - 1
+        rows = [(2, 10, last), (1, 20, last), (2, 20, first), (2, 30, 0)]
+        sequences, _ = build_sequences(_log(rows))
+        assert _times(sequences) == [[last], [first, 0, last]]
+
     def test_does_not_mind_the_index_of_the_table(self) -> None:
         table = pd.DataFrame(
             {"user_id": [1, 1], "item_id": [10, 20], "timestamp": [2, 1]}, index=[7, 7]

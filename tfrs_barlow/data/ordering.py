@@ -23,31 +23,17 @@ def factorize(values: pd.Series | npt.NDArray) -> tuple[npt.NDArray, pd.Index]:
     return codes, pd.Index(uniques)
 
 
-def keys_to_sort_by(
-    users: npt.NDArray, timestamps: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], int, int] | None:
-    """Packs users and times into integers of the same order: one sort instead of two.
-
-    Returns the keys (a user's number, and in the low bits the time since the earliest),
-    the number of these bits, and the earliest time. Returns None if both do not fit
-    into 63 bits.
-    """
-    first, last = int(timestamps.min()), int(timestamps.max())
-    time_bits = (last - first).bit_length()
-    if int(users.max()).bit_length() + time_bits > 63:
-        return None
-    keys = users.astype(np.int64)
-    keys <<= time_bits
-    keys += timestamps  # May overflow; the subtraction wraps back.
-    keys -= first
-    return keys, time_bits, first
-
-
 def time_order(
     users: npt.NDArray, timestamps: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.intp]:
     """Returns the order by user and time; equal events keep the order they have."""
-    packed = keys_to_sort_by(users, timestamps)
-    if packed is None:
+    first, last = int(timestamps.min()), int(timestamps.max())
+    time_bits = (last - first).bit_length()
+    if int(users.max()).bit_length() + time_bits > 63:
         return np.lexsort((timestamps, users))
-    return np.argsort(packed[0], kind="stable")
+    # One sort instead of two, of integers with the user and, in the low bits, the time.
+    keys = users.astype(np.int64)
+    keys <<= time_bits
+    keys += timestamps  # May overflow; the subtraction wraps back.
+    keys -= first
+    return np.argsort(keys, kind="stable")

@@ -244,34 +244,15 @@ def build_sequences(
         vocabulary = Vocabulary.from_values(values)
     timestamps = table["timestamp"].to_numpy(np.int64)
     order = time_order(users, timestamps)
-    sequences = sequences_of_sorted(
-        users,
-        user_ids,
+    sequences = UserSequences(
+        np.asarray(user_ids),
         vocabulary.encode(values)[items[order]],
         timestamps[order],
-        min_length,
+        _splits(np.bincount(users)),
     )
+    if min_length > 1:
+        sequences = sequences.select(sequences.lengths >= min_length)
     return sequences, vocabulary
-
-
-def sequences_of_sorted(
-    users: npt.NDArray,
-    user_ids: pd.Index,
-    item_ids: npt.NDArray[np.int32],
-    timestamps: npt.NDArray[np.int64],
-    min_length: int,
-) -> UserSequences:
-    """Cuts items and times that are sorted by user and time into sequences.
-
-    `users` holds the place of each event's user in `user_ids`, in any order.
-    """
-    counts = np.bincount(users, minlength=len(user_ids))
-    sequences = UserSequences(
-        np.asarray(user_ids), item_ids, timestamps, _splits(counts)
-    )
-    if counts.min() < min_length:
-        sequences = sequences.select(counts >= min_length)
-    return sequences
 
 
 def as_indices(indices: npt.ArrayLike) -> npt.NDArray:
