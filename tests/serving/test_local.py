@@ -377,7 +377,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         SystemExit, match=r"error: .*uvicorn.* pip install 'tfrs-barlow\[serve\]'\."
     ):
-        runpy.run_module("tfrs_barlow.serving")
+        runpy.run_path(command.__file__)
 
 
 @pytest.mark.slow
