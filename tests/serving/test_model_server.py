@@ -208,7 +208,8 @@ def columns(predictions: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def test_rest_by_instances_of_one_input(films: Any, films_server: Server) -> None:
-    body = {"instances": [["Film 03", "Film 01"], ["Film 02", ""]]}
+    instances = [["Film 03", "Film 01"], ["Film 02", ""]]
+    body = {"signature_name": "", "instances": instances}
     status, answer = films_server.post(body)
     assert status == 200
     histories = [["Film 03", "Film 01"], ["Film 02"]]

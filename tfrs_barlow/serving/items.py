@@ -71,6 +71,13 @@ class ItemTable(tf.Module):
         return tf.where(positions == NOWHERE, self.blank, items)
 
 
+def require(value: tf.Tensor, condition: tf.Tensor, *message: Any) -> tf.Tensor:
+    """Returns `value` in a graph, or an INVALID_ARGUMENT with the message."""
+    check = tf.debugging.Assert(condition, [*message], summarize=8)
+    with tf.control_dependencies([check]):
+        return tf.identity(value)
+
+
 class _PositionsOf(tf.lookup.KeyValueTensorInitializer):
     """Fills a table from a variable, when the variable has been restored."""
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfrs_barlow.ids import PADDING_ID
-from tfrs_barlow.serving.items import ItemTable
+from tfrs_barlow.serving.items import ItemTable, require
 
 
 class RequestOptions(NamedTuple):
@@ -45,18 +45,12 @@ def from_ragged(
             not add up to the number of `values`.
     """
     total = tf.reduce_sum(tf.cast(row_lengths, tf.int64))
-    fits = tf.debugging.Assert(
+    lengths = require(
+        row_lengths,
         tf.reduce_all(row_lengths >= 0) & (total == tf.size(values, tf.int64)),
-        [
-            "row_lengths must be 0 or more and add up to the number of values,",
-            tf.size(values),
-            "but they are",
-            row_lengths,
-        ],
-        summarize=8,
+        "row_lengths must be 0 or more and add up to the number of values,",
+        *(tf.size(values), "but they are", row_lengths),
     )
-    with tf.control_dependencies([fits]):
-        lengths = tf.identity(row_lengths)
     ragged = tf.RaggedTensor.from_row_lengths(values, lengths, validate=False)
     return ragged.to_tensor(items.blank)
 

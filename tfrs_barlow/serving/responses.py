@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfrs_barlow.data import Vocabulary
 from tfrs_barlow.ids import FIRST_ITEM_ID
 from tfrs_barlow.serving.index import ExactIndex
-from tfrs_barlow.serving.items import ItemTable
+from tfrs_barlow.serving.items import ItemTable, require
 from tfrs_barlow.serving.requests import RequestOptions, most_recent
 from tfrs_barlow.serving.towers import Inference
 
@@ -72,15 +72,11 @@ class Recommender(tf.Module):
 
 def _one_or_each(name: str, rows: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     """Returns one row for each of the batch, from as many or from one for all."""
-    shape = tf.shape(rows)
-    fits = tf.debugging.Assert(
-        (shape[0] == 1) | (shape[0] == batch),
-        [
-            f"{name} must hold one row, or one for each of",
-            batch,
-            "histories, but it holds",
-            shape[0],
-        ],
+    count = tf.shape(rows)[0]
+    rows = require(
+        rows,
+        (count == 1) | (count == batch),
+        *(f"{name} must hold one row, or one for each of", batch),
+        *("histories, but it holds", count),
     )
-    with tf.control_dependencies([fits]):
-        return tf.broadcast_to(rows, [batch, shape[1]])
+    return tf.broadcast_to(rows, [batch, tf.shape(rows)[1]])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfrs_barlow.serving.items import NOWHERE
+from tfrs_barlow.serving.items import NOWHERE, require
 
 Score = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From the first position and the one after the last to scores `[batch, positions]`."""
@@ -77,19 +77,15 @@ def top_k(
 
 def _checked(k: tf.Tensor, size: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     """Returns `k` as int32 `[1]` or `[batch]`."""
-    rows = tf.reshape(k, [-1])
-    expected = ["k must be one number, or one for each of", batch, "rows; its shape is"]
-    shape_fits = tf.debugging.Assert(
+    rows = require(
+        tf.reshape(k, [-1]),
         (tf.rank(k) <= 1) & ((tf.size(k) == 1) | (tf.size(k) == batch)),
-        [*expected, tf.shape(k)],
+        *("k must be one number, or one for each of", batch),
+        *("rows; its shape is", tf.shape(k)),
     )
-    in_range = tf.debugging.Assert(
-        tf.reduce_all((rows >= 1) & (rows <= tf.cast(size, rows.dtype))),
-        ["k must lie in [1,", size, "], but it is", k],
-        summarize=8,
-    )
-    with tf.control_dependencies([shape_fits, in_range]):
-        return tf.identity(tf.cast(rows, tf.int32))  # A cast to itself waits for none.
+    in_range = tf.reduce_all((rows >= 1) & (rows <= tf.cast(size, rows.dtype)))
+    rows = require(rows, in_range, "k must lie in [1,", size, "], but it is", k)
+    return tf.cast(rows, tf.int32)
 
 
 def _exclude(scores: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:

@@ -106,6 +106,7 @@ def predict_json(servable: Servable, body: dict[str, Any]) -> dict[str, Any]:
     name = body.get("signature_name", "serving_default")
     if not isinstance(name, str):
         raise ValueError(f"signature_name must be a string, but it is {name!r}.")
+    name = name or "serving_default"
     expected = sorted(servable.signature(name).inputs)
     given = _columns(body["instances"]) if by_row else body["inputs"]
     if not isinstance(given, dict) or "b64" in given:
