@@ -76,6 +76,7 @@ def downstream_task(
         True
     """
     _checks.one_of("name", name, TASKS)
+    _checks.instance("sequences", sequences, UserSequences)
     if (sequences.lengths < 2).any():
         raise ValueError("sequences must hold at least two events for every user.")
     last = sequences.item_from_end(1)
@@ -83,6 +84,7 @@ def downstream_task(
         return DownstreamTask(sequences.without_last(), last.astype(np.int64))
     if categories is None:
         raise ValueError(f"categories must be given for {name}.")
+    _checks.instance("categories", categories, ItemCategories)
     if name == "next_category":
         labels = categories.rarest(last).astype(np.int64)
         return DownstreamTask(sequences.without_last(), labels)
@@ -112,5 +114,6 @@ def users_with_labels(split: UserSplit, fraction: float) -> npt.NDArray[np.int64
         >>> len(tfrsb.evaluation.users_with_labels(split, 0.1))
         8
     """
+    _checks.instance("split", split, UserSplit)
     fraction = _checks.number("fraction", fraction, above=0, at_most=1)
     return split.train[: max(1, round(fraction * len(split.train)))]

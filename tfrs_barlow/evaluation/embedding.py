@@ -41,6 +41,7 @@ def embed_users(
         >>> tfrsb.evaluation.embed_users(encoder, sequences, length=10).shape
         (20, 4)
     """
+    _checks.instance("sequences", sequences, UserSequences)
     length = _checks.integer("length", length, at_least=1)
     batch_size = _checks.integer("batch_size", batch_size, at_least=1)
     histories = tf.constant(sequences.to_dense(length))

@@ -107,7 +107,9 @@ def fine_tune_classifier(
         Underperform Out-of-Distribution", https://arxiv.org/abs/2202.10054.
     """
     _checks.integer("num_classes", num_classes, at_least=1)
+    _checks.instance("settings", settings, FineTuningSettings)
     for name, task in (("train", train), ("validation", validation)):
+        _checks.instance(name, task, DownstreamTask)
         if len(task.labels) == 0:
             raise ValueError(f"{name} must have a user with a label.")
     model = _with_probe(encoder, train, validation, num_classes, settings)
@@ -175,6 +177,10 @@ def fine_tune_retrieval(
         2
     """
     _checks.integer("vocabulary_size", vocabulary_size, at_least=1)
+    _checks.instance("settings", settings, FineTuningSettings)
+    _checks.instance("model", model, DualEncoder)
+    _checks.instance("train", train, UserSequences)
+    _checks.instance("validation", validation, DownstreamTask)
 
     def ndcg() -> float:
         return evaluate_dual_encoder(

@@ -196,6 +196,7 @@ def _best_regression(
 
 def _labeled(name: str, part: LabeledEmbeddings) -> LabeledEmbeddings:
     """Returns the users that have a label."""
+    _checks.instance(name, part, LabeledEmbeddings)
     if not np.isfinite(part.embeddings).all():
         raise ValueError(f"The {name} embeddings must be finite, but some are not.")
     labeled = part.labels >= 0

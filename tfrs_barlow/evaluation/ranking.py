@@ -138,6 +138,8 @@ def evaluate_dual_encoder(
         >>> 0 <= metrics.hit_rate_10 <= 1
         True
     """
+    _checks.instance("model", model, DualEncoder)
+    _checks.instance("task", task, DownstreamTask)
     size = _checks.integer("vocabulary_size", vocabulary_size, at_least=1)
     queries = embed_users(model.query_tower, task.histories, length=length)
     candidates = model.candidate_embeddings(size).numpy()

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tfrs_barlow import _checks
+
 
 def require_same_settings(
     folder: str | os.PathLike[str], settings: Mapping[str, Any]
@@ -35,7 +37,7 @@ def require_same_settings(
         ...
         ValueError: ... holds a run with other settings: seed was 0 and is now 1. ...
     """
-    folder = pathlib.Path(folder)
+    folder = _checks.path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     new = json.loads(json.dumps(dict(settings)))
     file = folder / "settings.json"

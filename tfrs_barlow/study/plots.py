@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tfrs_barlow import _checks
 from tfrs_barlow.study.config import METHODS, PROTOCOLS
 from tfrs_barlow.study.report import MAIN_METRIC, gains, per_cent, summary
 
@@ -45,7 +46,7 @@ def write_plots(
         >>> [file.name for file in tfrsb.study.write_plots(rows, tempfile.mkdtemp())]
         ['metrics_by_batch_size.png']
     """
-    directory = pathlib.Path(directory)
+    directory = _checks.path("directory", directory)
     written = []
     table = gains(rows, method="barlow_twins", baseline="dual_encoder")
     if len(table) and table["label_fraction"].nunique() > 1:

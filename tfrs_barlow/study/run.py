@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import operator
 import os
-import pathlib
 import zlib
 from collections.abc import Iterable
 
@@ -78,6 +77,9 @@ def run_study(
         >>> rows["method"].tolist()
         ['counting', 'random']
     """
+    _checks.instance("log", log, InteractionLog)
+    _checks.instance("config", config, StudyConfig)
+    output_dir = _checks.path("output_dir", output_dir)
     _checks.text("dataset", dataset)
     _checks.boolean("other_grids", other_grids)
     _checks.boolean("verbose", verbose)
@@ -85,7 +87,6 @@ def run_study(
     data = StudyData.from_log(log, config.tasks)
     identity = {"dataset": dataset, "data": data.fingerprint(), **config.settings()}
     key = zlib.crc32(repr(sorted(identity.items())).encode())
-    output_dir = pathlib.Path(output_dir)
     new_split = functools.partial(
         Split,
         data,
