@@ -1,7 +1,10 @@
 """The distributed example: the same training, however many devices share it."""
 
+from __future__ import annotations
+
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -82,7 +85,7 @@ def weights(output_dir):
 
 
 @pytest.mark.slow
-def test_every_strategy_ends_at_the_same_weights(tmp_path):
+def test_every_strategy_ends_at_the_same_weights(tmp_path: pathlib.Path) -> None:
     alone, several = start(tmp_path / "alone"), start_workers(tmp_path / "workers")
     printed = finish(alone), finish(*several)
     assert "Strategy: 1 replicas, each with 32 of the 32 rows" in printed[0]
@@ -111,14 +114,18 @@ def test_every_strategy_ends_at_the_same_weights(tmp_path):
         (["--optimizer=lion"], "invalid choice: 'lion'"),
     ],
 )
-def test_bad_flags_are_named(flags, message, capsys):
+def test_bad_flags_are_named(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as error:
         distributed_pretraining.main(flags)
     assert error.value.code != 0
     assert message in capsys.readouterr().err
 
 
-def test_a_folder_of_other_settings_is_refused(tmp_path, capsys):
+def test_a_folder_of_other_settings_is_refused(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tfrsb.study.require_same_settings(tmp_path, {"learning_rate": 0.1})
     with pytest.raises(SystemExit) as error:
         distributed_pretraining.main([f"--output_dir={tmp_path}"])

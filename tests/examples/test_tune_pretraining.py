@@ -1,6 +1,10 @@
 """The search: a real one, what it proposes and keeps, and what it refuses."""
 
+from __future__ import annotations
+
+import pathlib
 import re
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -54,7 +58,7 @@ def run(folder, *arguments):
 
 
 @pytest.mark.slow
-def test_a_real_search(small, tmp_path):
+def test_a_real_search(small: None, tmp_path: pathlib.Path) -> None:
     data = tune_pretraining.Data.from_log(tune_pretraining._load())
     settings = Settings(steps=4, steps_per_evaluation=2, batch_size=8, length=5)
     tuner = tune_pretraining.search(data, settings, trials=1, output_dir=tmp_path)
@@ -65,7 +69,9 @@ def test_a_real_search(small, tmp_path):
     assert trial.metrics.exists("barlow_twins/effective_rank")
 
 
-def test_the_best_is_first_and_trained_again(untrained, tmp_path):
+def test_the_best_is_first_and_trained_again(
+    untrained: list[dict[str, float]], tmp_path: pathlib.Path
+) -> None:
     table = run(tmp_path, "--trials=6", "--seed=3")
     assert len(table) <= 6
     assert table[OBJECTIVE].is_monotonic_decreasing
@@ -76,7 +82,9 @@ def test_the_best_is_first_and_trained_again(untrained, tmp_path):
     assert len(table) + diverged + 1 == len(untrained)
 
 
-def test_a_search_goes_on(untrained, tmp_path):
+def test_a_search_goes_on(
+    untrained: list[dict[str, float]], tmp_path: pathlib.Path
+) -> None:
     first = run(tmp_path, "--trials=2")
     done = len(untrained)
     table = run(tmp_path, "--trials=4")
@@ -84,14 +92,18 @@ def test_a_search_goes_on(untrained, tmp_path):
     assert set(first.index) < set(table.index)
 
 
-def test_another_search_in_the_same_folder_is_refused(untrained, tmp_path, capsys):
+def test_another_search_in_the_same_folder_is_refused(
+    untrained: list[dict[str, float]],
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     run(tmp_path, "--trials=1")
     with pytest.raises(SystemExit):
         run(tmp_path, "--trials=1", "--output_dim=3")
     assert "output_dim was 64 and is now 3" in capsys.readouterr().err
 
 
-def test_the_users_that_judge_are_not_trained_on(small):
+def test_the_users_that_judge_are_not_trained_on(small: None) -> None:
     data = tune_pretraining.Data.from_log(tune_pretraining._load())
     trained = set(data.sequences.user_ids)
     train, validation, test = (
@@ -113,14 +125,19 @@ def test_the_users_that_judge_are_not_trained_on(small):
         (["--trial=3"], "unrecognized arguments: --trial=3"),
     ],
 )
-def test_bad_flags_are_named(arguments, message, tmp_path, capsys):
+def test_bad_flags_are_named(
+    arguments: dict[str, Any],
+    message: str,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as error:
         tune_pretraining.main([f"--output_dir={tmp_path}", *arguments])
     assert error.value.code != 0
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_flags_are_the_settings():
+def test_flags_are_the_settings() -> None:
     flags = tune_pretraining._parser().parse_args(["--patience=7"])
     values = {name: getattr(flags, name) for name in vars(Settings())}
     assert Settings(**values) == Settings(patience=7)

@@ -1,5 +1,7 @@
 """Retrieval and Barlow Twins at the same time."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,7 +48,9 @@ def losses_apart(column="history", rows=None):
 
 
 @pytest.mark.parametrize("column", ["history", "others"])
-def test_the_weight_is_for_the_mean_of_the_one_and_the_value_of_the_other(column):
+def test_the_weight_is_for_the_mean_of_the_one_and_the_value_of_the_other(
+    column: str,
+) -> None:
     retrieval, barlow_twins = losses_apart(column)
     loss = float(joint(0.5, column).compute_loss(FEATURES, training=True))
     assert loss / 3 == pytest.approx(retrieval / 3 + 0.5 * barlow_twins, rel=1e-5)
@@ -55,7 +59,7 @@ def test_the_weight_is_for_the_mean_of_the_one_and_the_value_of_the_other(column
 # Of three rows: a half is rounded up, and so is a tenth, since one row has no twins.
 @pytest.mark.parametrize("share", [0.5, 0.1])
 @pytest.mark.parametrize("form", ["dense", "of unknown rows", "ragged"])
-def test_barlow_twins_sees_a_share_of_the_rows(share, form):
+def test_barlow_twins_sees_a_share_of_the_rows(share: float, form: str) -> None:
     retrieval, barlow_twins = losses_apart(rows=2)
     features = dict(FEATURES)
     if form == "ragged":
@@ -66,6 +70,10 @@ def test_barlow_twins_sees_a_share_of_the_rows(share, form):
     if form == "of unknown rows":
         specs["history"] = tf.TensorSpec([None, 4], tf.int32)
     model = joint(0.5, share=share)
+    # AutoGraph would take longer than the test.
+    model.barlow_twins.compute_loss = tf.autograph.experimental.do_not_convert(
+        model.barlow_twins.compute_loss
+    )
 
     @tf.function(input_signature=[specs])
     def compute_loss(features):
@@ -75,7 +83,7 @@ def test_barlow_twins_sees_a_share_of_the_rows(share, form):
     assert float(compute_loss(features)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_partners_are_of_the_same_rows():
+def test_partners_are_of_the_same_rows() -> None:
     features = FEATURES | {"partner": FEATURES["history"][:, ::-1]}
     model = joint(0.5)
     model.barlow_twins.partner_column = "partner"
@@ -91,12 +99,12 @@ def test_partners_are_of_the_same_rows():
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
-def test_a_share_of_none_or_more_than_all_is_refused(share):
+def test_a_share_of_nothing_or_more_than_all_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=r"barlow_share must be .* at most 1"):
         joint(0.1, share=share)
 
 
-def test_the_weight_can_follow_a_schedule():
+def test_the_weight_can_follow_a_schedule() -> None:
     retrieval, barlow_twins = losses_apart()
     model = joint(tf.keras.optimizers.schedules.PolynomialDecay(0.0, 10, 1.0))
     model.compile(tf.keras.optimizers.SGD(0.0))
@@ -105,10 +113,10 @@ def test_the_weight_can_follow_a_schedule():
     assert loss == pytest.approx(retrieval + 3 * 0.5 * barlow_twins, rel=1e-5)
 
 
-def test_without_weight_the_towers_train_as_the_dual_encoder_alone():
+def test_without_weight_the_towers_train_as_the_dual_encoder_alone() -> None:
     weights = []
     for model in (joint(0.0), joint(0.0).dual_encoder):
-        model.compile(tf.keras.optimizers.Adam(0.01))
+        model.compile(tf.keras.optimizers.Adam(0.01), run_eagerly=True)
         batches = tf.data.Dataset.from_tensors(FEATURES).repeat()
         model.fit(batches, steps_per_epoch=5, verbose=0)
         towers = (model.query_tower, model.candidate_tower)
@@ -117,36 +125,36 @@ def test_without_weight_the_towers_train_as_the_dual_encoder_alone():
         np.testing.assert_array_equal(joint_weight, alone)
 
 
-def test_with_weight_they_do_not():
+def test_with_weight_they_do_not() -> None:
     towers = []
     for weight in (0.0, 0.1):
         model = joint(weight)
-        model.compile(tf.keras.optimizers.SGD(0.1))
+        model.compile(tf.keras.optimizers.SGD(0.1), run_eagerly=True)
         model.fit(tf.data.Dataset.from_tensors(FEATURES), verbose=0)
         towers.append(model(FEATURES).numpy())
     assert not np.allclose(*towers, atol=1e-4)
 
 
-def test_metrics_of_both_are_reported():
+def test_metrics_of_both_are_reported() -> None:
     model = joint(0.1)
-    model.compile(tf.keras.optimizers.SGD(0.1))
+    model.compile(tf.keras.optimizers.SGD(0.1), run_eagerly=True)
     logs = model.fit(tf.data.Dataset.from_tensors(FEATURES), verbose=0).history
     assert {"retrieval/loss", "barlow_twins/loss", "loss"} <= set(logs)
 
 
-def test_the_towers_embed():
+def test_the_towers_embed() -> None:
     model = joint(0.1)
     queries = model.query_tower(FEATURES["history"])
     np.testing.assert_array_equal(model(FEATURES), queries)
     assert model.candidate_embeddings(10).shape == (10, 4)
 
 
-def test_another_encoder_is_refused():
+def test_another_encoder_is_refused() -> None:
     model, other = joint(0.1), joint(0.1)
     with pytest.raises(ValueError, match="must pretrain the query tower"):
         JointModel(model.dual_encoder, other.barlow_twins)
 
 
-def test_a_negative_weight_is_refused():
+def test_a_negative_weight_is_refused() -> None:
     with pytest.raises(ValueError, match=r"barlow_weight must be .* at least 0"):
         joint(-1.0)

@@ -1,5 +1,7 @@
 """The models: what they compute, against the parts they are made of."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,14 +22,14 @@ def encoder():
     )
 
 
-def test_pretraining_embeds_with_its_encoder():
+def test_pretraining_embeds_with_its_encoder() -> None:
     model = BarlowTwinsPretraining(encoder())
     expected = model.query_tower(FEATURES["history"])
     np.testing.assert_array_equal(model(FEATURES), expected)
     np.testing.assert_array_equal(model(FEATURES["history"]), expected)
 
 
-def test_pretraining_compares_projected_views():
+def test_pretraining_compares_projected_views() -> None:
     views = tfrsb.layers.TwoViews([tfrsb.layers.RandomMask(0.5)], seed=1)
     model = BarlowTwinsPretraining(
         encoder(), views=views, projector=tfrsb.layers.Projector([6, 6])
@@ -43,13 +45,13 @@ def test_pretraining_compares_projected_views():
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_pretraining_reads_another_column():
+def test_pretraining_reads_another_column() -> None:
     model = BarlowTwinsPretraining(encoder(), history_column="movies")
     features = {"movies": FEATURES["history"]}
     np.testing.assert_array_equal(model(features), model(FEATURES["history"]))
 
 
-def test_pretraining_compares_a_history_with_its_partner():
+def test_pretraining_compares_a_history_with_its_partner() -> None:
     views = tfrsb.layers.TwoViews([tfrsb.layers.RandomMask(0.5)], seed=1)
     model = BarlowTwinsPretraining(
         encoder(),
@@ -68,7 +70,7 @@ def test_pretraining_compares_a_history_with_its_partner():
 
 
 @pytest.mark.parametrize("kind", ["different period", "same target"])
-def test_pretraining_on_pairs_out_of_the_data(kind):
+def test_pretraining_on_pairs_out_of_the_data(kind: str) -> None:
     log = tfrsb.data.generate_synthetic_log(num_users=40, num_items=50, mean_length=10)
     sequences, vocabulary = tfrsb.data.build_sequences(log)
     draw = {
@@ -83,21 +85,21 @@ def test_pretraining_on_pairs_out_of_the_data(kind):
         projector=tfrsb.layers.Projector([6, 6]),
         partner_column="partner",
     )
-    model.compile(tf.keras.optimizers.Adam(0.01))
+    model.compile(tf.keras.optimizers.Adam(0.01), run_eagerly=True)
     history = model.fit(batches, steps_per_epoch=5, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert 0 <= history[f"{model.views.name}/identical_views"][0] < 1
 
 
-def test_pretraining_trains_the_encoder():
+def test_pretraining_trains_the_encoder() -> None:
     model = BarlowTwinsPretraining(encoder())
-    model.compile(tf.keras.optimizers.SGD(0.1))
+    model.compile(tf.keras.optimizers.SGD(0.1), run_eagerly=True)
     before = model(FEATURES)
     model.fit(tf.data.Dataset.from_tensors(FEATURES), verbose=0)
     assert not np.allclose(model(FEATURES), before, atol=1e-4)
 
 
-def test_dual_encoder_loss_by_hand():
+def test_dual_encoder_loss_by_hand() -> None:
     """In-batch softmax, log-Q corrected, accidental hits removed."""
     probability = np.linspace(0.01, 0.2, 10)
     model = DualEncoder(
@@ -117,7 +119,7 @@ def test_dual_encoder_loss_by_hand():
     assert float(model.mean_loss.result()) == pytest.approx(expected / 3, rel=1e-5)
 
 
-def test_dual_encoder_without_correction():
+def test_dual_encoder_without_correction() -> None:
     model = DualEncoder(
         encoder(), tf.keras.layers.Embedding(10, 4), task=tfrs.tasks.Retrieval()
     )
@@ -127,7 +129,7 @@ def test_dual_encoder_without_correction():
     assert float(model.compute_loss(FEATURES)) == pytest.approx(float(expected))
 
 
-def test_candidate_embeddings_are_those_of_all_ids():
+def test_candidate_embeddings_are_those_of_all_ids() -> None:
     model = DualEncoder(encoder(), tf.keras.layers.Embedding(10, 4))
     embeddings = model.candidate_embeddings(10)
     assert embeddings.shape == (10, 4)
@@ -135,7 +137,7 @@ def test_candidate_embeddings_are_those_of_all_ids():
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_a_dual_encoder_trains_under_a_mixed_policy(policy):
+def test_a_dual_encoder_trains_under_a_mixed_policy(policy: str) -> None:
     def loss():
         tf.keras.utils.set_random_seed(0)
         model = DualEncoder(

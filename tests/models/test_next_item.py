@@ -1,5 +1,9 @@
 """The supervised reference: every position's next item, by a softmax over items."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,7 +47,7 @@ def features(history, label):
 class TestEmbedPrefixes:
     # With one position to tell apart, that of a prefix is that of the whole.
     @pytest.mark.parametrize("make", [gru, lambda: transformer(max_length=1)])
-    def test_is_the_embedding_of_each_prefix(self, make):
+    def test_is_the_embedding_of_each_prefix(self, make: Any) -> None:
         encoder = make()
         history = [3, 5, 4, 11]
         embeddings, items = encoder.embed_prefixes(tf.constant([history]))
@@ -55,12 +59,12 @@ class TestEmbedPrefixes:
     @pytest.mark.parametrize(
         "ids", [tf.constant([[0, 3, 0, 99]]), tf.ragged.constant([[3, 99]])]
     )
-    def test_items_stand_in_front_and_unknown_ones_are_marked(self, ids):
+    def test_items_stand_in_front_and_unknown_ones_are_marked(self, ids: Any) -> None:
         _, items = gru().embed_prefixes(ids)
         assert items[0, :2].numpy().tolist() == [3, 2]
         assert not items[0, 2:].numpy().any()
 
-    def test_makes_the_weights_that_a_call_uses(self):
+    def test_makes_the_weights_that_a_call_uses(self) -> None:
         encoder = gru()
         embeddings, _ = encoder.embed_prefixes(tf.constant([[3, 4]]))
         np.testing.assert_allclose(
@@ -75,13 +79,13 @@ class TestEmbedPrefixes:
             tfrsb.layers.GRUEncoder(VOCABULARY_SIZE, pooling="mean"),
         ],
     )
-    def test_refuses_states_that_know_the_future(self, encoder):
+    def test_refuses_states_that_know_the_future(self, encoder: Any) -> None:
         with pytest.raises(ValueError, match="Only a causal encoder"):
             encoder.embed_prefixes(tf.constant([[3, 4]]))
 
 
 class TestLoss:
-    def test_is_the_mean_cross_entropy_of_all_positions(self):
+    def test_is_the_mean_cross_entropy_of_all_positions(self) -> None:
         model = model_of(gru())
         batch = features([[3, 4, 5], [0, 7, 2]], [6, 9])
         queries, _ = model.query_tower.embed_prefixes(batch["history"])
@@ -96,7 +100,7 @@ class TestLoss:
         np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
         np.testing.assert_allclose(model.mean_loss.result(), expected, rtol=1e-5)
 
-    def test_among_some_items_is_that_among_them_and_the_label(self):
+    def test_among_some_items_is_that_among_them_and_the_label(self) -> None:
         model = model_of(gru(), num_sampled=400)
         batch = features([[3]], [6])
         query = np.float64(model(batch))[0]
@@ -106,7 +110,7 @@ class TestLoss:
         expected = np.log1p(400 / 9 * others.sum() / scores[6])
         np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=0.1)
 
-    def test_draws_other_items_at_each_step(self):
+    def test_draws_other_items_at_each_step(self) -> None:
         model = model_of(gru(), num_sampled=2)
         model.compile(tf.keras.optimizers.Adam())
         batch = features([[3, 4, 5]], [6])
@@ -116,14 +120,14 @@ class TestLoss:
         assert model.compute_loss(batch) != first
 
     @pytest.mark.parametrize("num_sampled", [None, 3])
-    def test_a_batch_without_items_costs_nothing(self, num_sampled):
+    def test_a_batch_without_items_costs_nothing(self, num_sampled: int | None) -> None:
         model = model_of(gru(), num_sampled=num_sampled)
         assert model.compute_loss(features([[0, 0]], [6])) == 0
 
 
 @pytest.mark.parametrize("num_sampled", [None, 6])
 @pytest.mark.parametrize("make", [gru, transformer])
-def test_learns_a_cycle(make, num_sampled):
+def test_learns_a_cycle(make: Any, num_sampled: int | None) -> None:
     """After item i comes item i + 1, whatever came before."""
     cycle = np.arange(9)
     history = 3 + (cycle[:, np.newaxis] + np.arange(4)) % 9
@@ -144,12 +148,12 @@ def test_learns_a_cycle(make, num_sampled):
         ({"vocabulary_size": 9, "num_sampled": 0}, "num_sampled must be .* at least 1"),
     ],
 )
-def test_refuses(arguments, message):
+def test_refuses(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tfrsb.models.NextItemModel(gru(), tf.keras.layers.Embedding(9, 3), **arguments)
 
 
-def test_makes_its_weights_under_a_strategy():
+def test_makes_its_weights_under_a_strategy() -> None:
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
         model = model_of(transformer())

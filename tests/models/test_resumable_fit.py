@@ -1,10 +1,14 @@
 """A training run that is interrupted ends where an unbroken one ends."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import os
+import pathlib
 import signal
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +36,7 @@ def pretraining():
         ),
         projector=tfrsb.layers.Projector([16, 16]),
     )
-    # To convert its step takes longer than the test.
+    # AutoGraph would take longer than the test.
     model.compute_loss = tf.autograph.experimental.do_not_convert(model.compute_loss)
     model.compile(ADAM())
     return model
@@ -51,7 +55,7 @@ def dual_encoder():
 
 @pytest.fixture(autouse=True)
 def _ctrl_c_counts():
-    """A shell lets what it starts in the background ignore it."""
+    """Processes that a shell starts in the background ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -81,7 +85,9 @@ def fit(model, backup_dir, callbacks=()):
 
 @pytest.mark.parametrize("make", [pretraining, dual_encoder])
 @pytest.mark.parametrize("steps", [[2], [4, 7, 11]])
-def test_ends_at_the_weights_of_the_unbroken_run(make, steps, tmp_path):
+def test_ends_at_the_weights_of_the_unbroken_run(
+    make: Any, steps: Any, tmp_path: pathlib.Path
+) -> None:
     unbroken = make()
     fit(unbroken, tmp_path / "unbroken")
     for step in steps:
@@ -97,13 +103,13 @@ def test_ends_at_the_weights_of_the_unbroken_run(make, steps, tmp_path):
 
 
 class Line(tfrs.Model):
-    """The smallest model: two weights that follow the batches."""
+    """The smallest model: two weights that fit the batches."""
 
     def __init__(self, units=1):
         super().__init__()
         self.dense = tf.keras.layers.Dense(units)
 
-    @tf.autograph.experimental.do_not_convert  # Which would take long.
+    @tf.autograph.experimental.do_not_convert  # It would take long.
     def compute_loss(self, features, training=False):
         return tf.reduce_mean((self.dense(features) - 3 * features) ** 2)
 
@@ -116,7 +122,7 @@ def line(units=1):
 
 
 def numbers(first_step):
-    """Batches that are functions of their step alone."""
+    """Returns batches that depend on their step alone."""
     steps = tf.data.Dataset.range(first_step, 2**62)
     return steps.map(lambda step: tf.random.stateless_normal([4, 1], [7, step]))
 
@@ -152,7 +158,9 @@ def backups(folder):
 
 @pytest.mark.parametrize("steps", [3, 4, 10, 12])
 @pytest.mark.parametrize("first_steps", [None, 2])
-def test_takes_as_many_steps_as_asked_for(steps, first_steps, tmp_path):
+def test_takes_as_many_steps_as_asked_for(
+    steps: Any, first_steps: int | None, tmp_path: pathlib.Path
+) -> None:
     model = line()
     if first_steps:
         fit_line(model, tmp_path, steps=first_steps)
@@ -162,7 +170,9 @@ def test_takes_as_many_steps_as_asked_for(steps, first_steps, tmp_path):
     assert history.epoch == list(range(first_epoch, -(-steps // 4)))
 
 
-def test_the_end_of_a_short_last_epoch_is_backed_up_with_what_callbacks_do(tmp_path):
+def test_the_end_of_a_short_last_epoch_is_backed_up_with_what_callbacks_do(
+    tmp_path: pathlib.Path,
+) -> None:
     class Halve(tf.keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.model.optimizer.learning_rate = (
@@ -182,7 +192,7 @@ def send(number):
 
 
 def assert_ends_as_unbroken(tmp_path, **arguments):
-    """Goes on in `broken`; the end is equal in every bit."""
+    """Resumes in `broken`; the final state is equal in every bit."""
     states = []
     for run in ("unbroken", "broken"):
         model = line()
@@ -198,7 +208,9 @@ def assert_ends_as_unbroken(tmp_path, **arguments):
     ("number", "expected"),
     [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)],
 )
-def test_a_signal_backs_up_the_very_step(number, expected, tmp_path):
+def test_a_signal_backs_up_the_very_step(
+    number: int, expected: Any, tmp_path: pathlib.Path
+) -> None:
     handler = signal.getsignal(number)
     with pytest.raises(expected) as error:
         fit_line(line(), tmp_path / "broken", AtStep(6, send(number)))
@@ -211,7 +223,7 @@ def test_a_signal_backs_up_the_very_step(number, expected, tmp_path):
     assert len(history.history["loss"]) == 2
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path):
+def test_a_second_ctrl_c_stops_at_once(tmp_path: pathlib.Path) -> None:
     def twice(model):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -221,7 +233,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     assert backups(tmp_path) == ["ckpt-4"]
 
 
-def test_a_signal_that_is_ignored_stays_so(tmp_path):
+def test_a_signal_that_is_ignored_stays_so(tmp_path: pathlib.Path) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         fit_line(line(), tmp_path, AtStep(6, send(signal.SIGINT)))
@@ -231,7 +243,7 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path):
     assert backups(tmp_path)[0] == "ckpt-12"
 
 
-def test_another_thread_trains_without_handlers(tmp_path):
+def test_another_thread_trains_without_handlers(tmp_path: pathlib.Path) -> None:
     thread = threading.Thread(target=fit_line, args=(line(), tmp_path))
     thread.start()
     thread.join()
@@ -248,14 +260,16 @@ def test_another_thread_trains_without_handlers(tmp_path):
         ({"backup_steps": 7, "backup_seconds": 1e9}, ["ckpt-7"]),
     ],
 )
-def test_backups_by_epoch_step_or_time(arguments, kept, tmp_path):
+def test_backups_by_epoch_step_or_time(
+    arguments: dict[str, Any], kept: list[str], tmp_path: pathlib.Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit_line(line(), tmp_path / "broken", InterruptAt(11), **arguments)
     assert backups(tmp_path / "broken") == kept
     assert_ends_as_unbroken(tmp_path, **arguments)
 
 
-def test_steps_that_keras_executes_at_once(tmp_path):
+def test_steps_that_keras_executes_at_once(tmp_path: pathlib.Path) -> None:
     model = line()
     model.compile(tf.keras.optimizers.Adam(0.1), steps_per_execution=3)
     with pytest.raises(SystemExit):
@@ -264,7 +278,9 @@ def test_steps_that_keras_executes_at_once(tmp_path):
     assert_ends_as_unbroken(tmp_path)
 
 
-def test_what_callbacks_change_at_the_end_of_an_epoch_is_kept(tmp_path):
+def test_what_callbacks_change_at_the_end_of_an_epoch_is_kept(
+    tmp_path: pathlib.Path,
+) -> None:
     class Halve(tf.keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             rate = self.model.optimizer.learning_rate
@@ -277,7 +293,7 @@ def test_what_callbacks_change_at_the_end_of_an_epoch_is_kept(tmp_path):
     assert float(resumed.optimizer.learning_rate) == pytest.approx(0.1 / 8)
 
 
-def test_training_that_is_stopped_early_is_not_gone_on_with(tmp_path):
+def test_training_that_stopped_early_is_not_resumed(tmp_path: pathlib.Path) -> None:
     class StopEarly(tf.keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = True
@@ -294,7 +310,9 @@ def spoil(model):
 
 
 @pytest.mark.parametrize("lag", [0, 8])
-def test_a_loss_of_nan_stops_the_run(lag, tmp_path, monkeypatch):
+def test_a_loss_of_nan_stops_the_run(
+    lag: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tfrs_barlow.models.backup._LAG", lag)
     last_good = tmp_path / "broken" / "chief" / "ckpt-4"
     with pytest.raises(
@@ -306,19 +324,21 @@ def test_a_loss_of_nan_stops_the_run(lag, tmp_path, monkeypatch):
     assert_ends_as_unbroken(tmp_path)
 
 
-def test_weights_of_nan_are_not_backed_up(tmp_path):
+def test_weights_of_nan_are_not_backed_up(tmp_path: pathlib.Path) -> None:
     with pytest.raises(FloatingPointError, match=r"weight .*bias.* at step 8\. .*-4\."):
         fit_line(line(), tmp_path, AtStep(8, spoil))
     assert backups(tmp_path) == ["ckpt-4"]
 
 
-def test_nan_before_the_first_backup(tmp_path):
+def test_nan_before_the_first_backup(tmp_path: pathlib.Path) -> None:
     with pytest.raises(FloatingPointError, match="stopped before the first backup"):
         fit_line(line(), tmp_path, AtStep(1, spoil))
     assert backups(tmp_path) == []
 
 
-def test_a_damaged_backup_is_passed_over(tmp_path, caplog):
+def test_a_damaged_backup_is_passed_over(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit_line(line(), tmp_path / "broken", InterruptAt(9))
     (newest,) = (tmp_path / "broken" / "chief").glob("ckpt-8.data*")
@@ -331,7 +351,7 @@ def test_a_damaged_backup_is_passed_over(tmp_path, caplog):
         fit_line(line(), tmp_path / "broken")
 
 
-def test_what_a_kill_left_of_a_backup_is_deleted(tmp_path):
+def test_what_a_kill_left_of_a_backup_is_deleted(tmp_path: pathlib.Path) -> None:
     fit_line(line(), tmp_path)
     folder = tmp_path / "chief"
     # TensorFlow writes parts into a folder, and in there under names not theirs yet.
@@ -344,14 +364,16 @@ def test_what_a_kill_left_of_a_backup_is_deleted(tmp_path):
 
 
 @pytest.mark.parametrize("other", [lambda: line(units=2), pretraining])
-def test_the_backup_of_another_model_is_refused(other, tmp_path):
+def test_the_backup_of_another_model_is_refused(
+    other: Any, tmp_path: pathlib.Path
+) -> None:
     fit_line(line(), tmp_path, steps=4)
     batches = numbers if other is not pretraining else BATCHES
     with pytest.raises(ValueError, match="ckpt-4"):
         fit_resumable(other(), batches, steps=4, backup_dir=tmp_path)
 
 
-def test_goes_on_from_what_backup_and_restore_wrote(tmp_path):
+def test_resumes_from_what_backup_and_restore_wrote(tmp_path: pathlib.Path) -> None:
     model = line()
     model.compute_loss(next(iter(numbers(0))))
     model.built = True
@@ -368,7 +390,7 @@ def test_goes_on_from_what_backup_and_restore_wrote(tmp_path):
     assert history.epoch == [1, 2]
 
 
-def test_a_finished_run_is_only_restored(tmp_path):
+def test_a_finished_run_is_only_restored(tmp_path: pathlib.Path) -> None:
     finished = pretraining()
     fit(finished, tmp_path)
     again = pretraining()
@@ -387,18 +409,24 @@ def test_a_finished_run_is_only_restored(tmp_path):
         ("backup_seconds", -0.5, r"0, but it is -0\.5"),
     ],
 )
-def test_bad_arguments_are_named(argument, value, expected, tmp_path):
+def test_bad_arguments_are_named(
+    argument: str, value: Any, expected: Any, tmp_path: pathlib.Path
+) -> None:
     with pytest.raises(ValueError, match=f"{argument} must .* at least {expected}"):
         fit_line(line(), tmp_path, **{argument: value})
 
 
-def test_fewer_steps_than_those_of_the_backup_are_refused(tmp_path):
+def test_fewer_steps_than_those_of_the_backup_are_refused(
+    tmp_path: pathlib.Path,
+) -> None:
     fit_line(line(), tmp_path, steps=8)
     with pytest.raises(ValueError, match=r"steps must be at least 8, which .*ckpt-8"):
         fit_line(line(), tmp_path, steps=4)
 
 
-def test_a_run_that_callbacks_stopped_stays_stopped(tmp_path, caplog):
+def test_a_run_that_callbacks_stopped_stays_stopped(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def stop(model):
         model.stop_training = True
 
@@ -414,7 +442,9 @@ def test_a_run_that_callbacks_stopped_stays_stopped(tmp_path, caplog):
 @pytest.mark.parametrize(
     "optimizer", [tf.keras.optimizers.SGD(0.1), tf.keras.optimizers.legacy.Adam(0.1)]
 )
-def test_another_optimizer_than_that_of_the_backup_is_refused(optimizer, tmp_path):
+def test_another_optimizer_than_that_of_the_backup_is_refused(
+    optimizer, tmp_path: pathlib.Path
+) -> None:
     fit_line(line(), tmp_path, steps=4)
     model = line()
     model.compile(optimizer)
@@ -422,7 +452,7 @@ def test_another_optimizer_than_that_of_the_backup_is_refused(optimizer, tmp_pat
         fit_line(model, tmp_path, steps=4)
 
 
-def test_one_run_at_a_time_uses_a_folder(tmp_path):
+def test_one_run_at_a_time_uses_a_folder(tmp_path: pathlib.Path) -> None:
     def run_again(model):
         fit_line(line(), tmp_path)
 

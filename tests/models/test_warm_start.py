@@ -1,4 +1,9 @@
-"""Encoders that start from what a pretraining run has left."""
+"""Encoders that start from a checkpoint of a pretraining run."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,10 +44,10 @@ def saved(tmp_path_factory):
     """A backup and files of every model, and what its encoder makes of the features."""
     folder = tmp_path_factory.mktemp("saved")
     pretraining, dual, joint = models()
-    joint.compile(tf.keras.optimizers.SGD(0.1))
+    joint.compile(tf.keras.optimizers.SGD(0.1), run_eagerly=True)
     batches = tf.data.Dataset.from_tensors(FEATURES).repeat()
     joint.fit(batches, steps_per_epoch=1, verbose=0)
-    pretraining.compile(tf.keras.optimizers.Adam())
+    pretraining.compile(tf.keras.optimizers.Adam(), run_eagerly=True)
     fit_resumable(
         pretraining,
         lambda first_step: batches,
@@ -72,7 +77,7 @@ def saved(tmp_path_factory):
         "joint",
     ],
 )
-def test_the_encoder_is_the_one_that_was_saved(saved, name):
+def test_the_encoder_is_the_one_that_was_saved(saved: Any, name: str) -> None:
     folder, embeddings = saved
     started = encoder()
     assert warm_start(started, folder / name) is started
@@ -91,7 +96,9 @@ def test_the_encoder_is_the_one_that_was_saved(saved, name):
         ({"kernel_size": 5}, "query_tower"),
     ],
 )
-def test_what_does_not_fit_changes_nothing(saved, name, settings, attribute):
+def test_what_does_not_fit_changes_nothing(
+    saved: Any, name: str, settings: dict[str, Any], attribute: str
+) -> None:
     other = encoder(**settings)
     other.build([None, None])
     before = other.get_weights()
@@ -103,13 +110,15 @@ def test_what_does_not_fit_changes_nothing(saved, name, settings, attribute):
 
 @pytest.mark.parametrize("name", ["pretraining", "pretraining.weights.h5"])
 @pytest.mark.parametrize("kind", ["Convolution", "GRU", "ItemPooling", "Transformer"])
-def test_what_an_encoder_draws_is_no_weight_of_it(tmp_path, kind, name):
+def test_random_states_of_an_encoder_are_not_its_weights(
+    tmp_path: pathlib.Path, kind: str, name: str
+) -> None:
     def new():
         make = getattr(tfrsb.layers, f"{kind}Encoder")
         return make(20, embedding_dim=8, output_dim=4, dropout=0.5)
 
     model = BarlowTwinsPretraining(new(), projector=tfrsb.layers.Projector([8]))
-    model.compile(tf.keras.optimizers.Adam())
+    model.compile(tf.keras.optimizers.Adam(), run_eagerly=True)
     model.fit(tf.data.Dataset.from_tensors(FEATURES), verbose=0)
     model.save_weights(tmp_path / name)
     started = warm_start(new(), tmp_path / name)
@@ -118,6 +127,6 @@ def test_what_an_encoder_draws_is_no_weight_of_it(tmp_path, kind, name):
     )
 
 
-def test_nothing_there():
+def test_nothing_there() -> None:
     with pytest.raises(FileNotFoundError, match="but nowhere is not"):
         warm_start(encoder(), "nowhere")
