@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tfrs_barlow.data.readers.columns import DATE
+from tfrs_barlow.data.readers.files import SEPARATORS
 from tfrs_barlow.data.readers.malformed import MalformedFileError
 from tfrs_barlow.data.readers.tables import read_interactions
 
@@ -36,8 +38,6 @@ _RANGE_SIZE = 1 << 26
 _BATCH_SIZE = 1 << 23
 # A position is the number of a file and, in the low bits, a place in the file.
 _PLACE_BITS = 44
-_SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class InteractionBatch(NamedTuple):
@@ -164,11 +164,11 @@ def _read_row_group(part: _Part, columns: dict[str, Any]) -> Iterator[Interactio
 
 def _read_lines(part: _Part, columns: dict[str, Any]) -> Iterator[InteractionBatch]:
     """Reads the lines that begin in a part, each batch after the file's first line."""
-    suffix = next(filter(part.path.lower().endswith, _SEPARATORS), "")
+    suffix = next(filter(part.path.lower().endswith, SEPARATORS), "")
     if not suffix:
         raise ValueError(
             "file_pattern must name files that end in "
-            f"{', '.join([*_SEPARATORS, '.parquet'])}, but one is {part.path}."
+            f"{', '.join([*SEPARATORS, '.parquet'])}, but one is {part.path}."
         )
     with (
         _naming(part.path),
@@ -194,7 +194,7 @@ def _read_lines(part: _Part, columns: dict[str, Any]) -> Iterator[InteractionBat
                     rows = read_interactions(local, **columns).interactions
                 times = pd.read_csv(
                     io.BytesIO(header + content),
-                    sep=_SEPARATORS[suffix],
+                    sep=SEPARATORS[suffix],
                     usecols=[columns["time_column"]],
                     dtype=str,
                     nrows=1,
@@ -249,5 +249,5 @@ def _batch(
         rows["item_id"].to_numpy(),
         rows["timestamp"].to_numpy(np.int64),
         (part.number << _PLACE_BITS) + place + np.arange(len(rows)),
-        bool(_DATE.match(str(first_time))),
+        bool(re.match(DATE, str(first_time))),
     )
