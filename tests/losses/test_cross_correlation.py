@@ -325,6 +325,13 @@ def test_one_dimension_has_no_off_diagonal() -> None:
         (
             np.ones([4, 3]),
             np.ones([4, 3]),
+            {"algorithm": "direct", "reduce": 3},
+            TypeError,
+            "reduce must be a function",
+        ),
+        (
+            np.ones([4, 3]),
+            np.ones([4, 3]),
             {"reduce": tf.identity},
             ValueError,
             'algorithm must be "direct" with reduce',

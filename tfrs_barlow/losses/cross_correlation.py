@@ -96,6 +96,8 @@ def cross_correlation_terms(
     _checks.number("epsilon", epsilon, at_least=0)
     _checks.one_of("algorithm", algorithm, ALGORITHMS)
     _checks.boolean("check_finite", check_finite)
+    if reduce is not None and not callable(reduce):
+        raise TypeError(f"reduce must be a function, but it is {reduce!r}.")
     if reduce is not None and algorithm != "direct":
         raise ValueError(
             f'algorithm must be "direct" with reduce, but it is {algorithm!r}.'
