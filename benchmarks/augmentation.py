@@ -9,7 +9,7 @@
 The sequences are those of MovieLens-1M, cut to their last 200 items, and of Yelp, cut
 to 50; where the data are not at hand, made-up ones of the same lengths take their
 place. Batches are prepared in advance, for all alike: what counts is the time from a
-batch to its two views. Every cell of the table is a process of its own, bound to one
+batch to its two views. Every cell of the table is a separate process, bound to one
 core or to two, and those to be compared follow each other, so that a busy spell of the
 machine meets all of them. A round takes twenty minutes.
 
@@ -316,7 +316,7 @@ def _made_up_sequences(dataset: Dataset) -> Any:
 
 
 def _run(cells: Sequence[Cell], flags: argparse.Namespace) -> tuple[Results, list[str]]:
-    """Measures every cell, and returns what went wrong beside the results."""
+    """Measures every cell, and returns what went wrong."""
     results: Results = {}
     failures = []
     for count, cell in enumerate(cells, 1):
@@ -472,8 +472,8 @@ def _write(results: Results, sources: Sequence[str], folder: pathlib.Path) -> No
 def _write_csv(results: Results, path: pathlib.Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        figures = ["cpu_sequences_per_s", "wall_sequences_per_s", "epochs"]
-        writer.writerow([*Cell._fields, *figures, "kept", "changed"])
+        metrics = ["cpu_sequences_per_s", "wall_sequences_per_s", "epochs"]
+        writer.writerow([*Cell._fields, *metrics, "kept", "changed"])
         for cell, result in results.items():
             speeds = [f"{result.throughput(clock):.0f}" for clock in CLOCKS]
             shares = [f"{share:.4f}" for share in (result.kept, result.changed)]
@@ -481,16 +481,16 @@ def _write_csv(results: Results, path: pathlib.Path) -> None:
 
 
 def _markdown(results: Results, sources: Sequence[str], plot: str | None) -> str:
-    """Returns the report: the machine, ratios, the figures behind them."""
+    """Returns the report: the machine, ratios, the measurements behind them."""
     rates = ", ".join(f"{name} {rate:g}" for name, rate in RATES.items())
     choice = ", ".join(f"{name} {rate:g}" for name, rate in CHOICE_RATES.items())
     measured = _distinct(cell.method for cell in results)
     parts = [
         "# Throughput of augmentations",
         "Two views of every sequence, from batches prepared in advance: the median of "
-        "epochs, each cell in a process of its own that is bound to its cores. CPU "
+        "epochs, each cell in a separate process that is bound to its cores. CPU "
         "time is that of all threads and worker processes; it too depends on how busy "
-        "the machine is, so that only figures of one run compare. On two cores the "
+        "the machine is, so that only results of one run compare. On two cores the "
         "peers have two worker processes of a `torch` data loader.",
         _machine(),
         "\n".join(f"- {source}" for source in sources),
@@ -507,9 +507,9 @@ def _markdown(results: Results, sources: Sequence[str], plot: str | None) -> str
         f"Above 1x ours is faster. At batch size {BATCH_SIZE}:",
         _ratios(results),
     ]
-    parts.append("## The figures themselves")
+    parts.append("## The measurements")
     parts += [
-        _figures(results, cores, clock)
+        _measurements(results, cores, clock)
         for cores in _distinct(cell.cores for cell in results)
         for clock in CLOCKS
     ]
@@ -604,7 +604,7 @@ def _closest_peer(results: Results, method: str, batch_size: int, cores: int) ->
     return f"{_ratio_words(ratios[least])} ({place})"
 
 
-def _figures(results: Results, cores: int, clock: str) -> str:
+def _measurements(results: Results, cores: int, clock: str) -> str:
     """Returns a table of sequences per second: settings down, methods across."""
     cells = [cell for cell in results if cell.cores == cores]
     columns = _distinct((cell.method, cell.batch_size) for cell in cells)

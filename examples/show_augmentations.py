@@ -7,7 +7,7 @@
 The first shows a small history of films that is written in this file, the last that of
 a user in your copy of MovieLens. Each line has an item of the history on the left, and
 on the right what the view has in its place; genres and times are columns of the same
-batch, so they show whether they have stayed beside their item.
+batch, so they show whether they have stayed with their item.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class History:
     Attributes:
         columns: Each `[users, (events)]`; the first row is the history. Beside the item
             ids there are genres and times; and positions, from 1 on, by which a view
-            tells where its items come from.
+            shows where its items come from.
         titles: `[vocabulary size]`, by item id.
         genres: `[vocabulary size]`, by item id.
         neighbors: `[vocabulary size, 2]`, by item id those that most often occur with
@@ -269,7 +269,7 @@ class History:
         return {"neighbors": self.neighbors, "item_tables": {"genres": self.genres}}
 
     def compare(self, view: Mapping[str, tf.RaggedTensor]) -> str:
-        """Returns a table of the history beside its view.
+        """Returns a table of the history next to its view.
 
         Args:
             view: What an augmentation has made of `columns`.
@@ -357,7 +357,7 @@ def _aligned(
 def _new(before: Sequence[Event], after: Sequence[Event]) -> set[int]:
     """Returns the numbers of the events that an augmentation has inserted.
 
-    They have the position of the event beside them, which tends to have its item still.
+    They have the position of the event next to them, which tends to keep its item.
     """
 
     def likeness(number: int) -> tuple[bool, bool]:

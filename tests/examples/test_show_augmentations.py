@@ -89,7 +89,7 @@ def test_no_augmentation_is_forgotten():
     assert augmentations - others == set(SETTINGS)
 
 
-def test_genres_and_times_stay_beside_their_title(small):
+def test_genres_and_times_stay_with_their_title(small):
     for name, rows in small.items():
         for row in rows:
             if row["change"] == "dropped":

@@ -362,8 +362,8 @@ def test_what_holds_for_all_sequences(
 def has_the_right_length(
     layer: tf.keras.layers.Layer, ids: list[int], length: int, rate: float
 ) -> None:
-    whole, least_rest = int(rate * length), 1e-9
-    counts = {whole, whole + (rate * length - whole > least_rest)}
+    rounded, least_rest = int(rate * length), 1e-9
+    counts = {rounded, rounded + (rate * length - rounded > least_rest)}
     if isinstance(layer, TimeIntervalCrop):
         assert len(ids) in {max(count, min(length, 1)) for count in counts}
         return
