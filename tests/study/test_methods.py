@@ -26,7 +26,7 @@ def trainer(method: Method, *, batch_size: int = 32, **settings: Any) -> Trainer
     return Trainer(method, config, VOCABULARY.size, seed=0, batch_size=batch_size)
 
 
-@pytest.mark.parametrize("method", ["dual_encoder", "barlow_twins", "joint"])
+@pytest.mark.parametrize("method", ["barlow_twins", "joint"])
 def test_the_steps_of_a_row_were_taken(
     method: Method, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
