@@ -24,12 +24,25 @@ class ItemEmbedding(tf.keras.layers.Embedding):
         """Looks items up, as `tf.keras.layers.Embedding` does."""
         if self.input_dim > _DENSE_ROWS:
             return super().call(inputs)
-        table = _with_dense_gradient(tf.convert_to_tensor(self.embeddings))
-        embeddings = tf.gather(table, tf.cast(inputs, tf.int32))
+        table = tf.convert_to_tensor(self.embeddings)
+        embeddings = _look_up(table, tf.cast(inputs, tf.int32))
         return tf.cast(embeddings, self.compute_dtype)
 
 
 @tf.custom_gradient
-def _with_dense_gradient(table: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Returns the table, and makes its gradient dense."""
-    return tf.identity(table), tf.convert_to_tensor
+def _look_up(table: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Returns the rows of ids, with a dense gradient.
+
+    It receives the dense gradient of the result: in a loaded SavedModel, a gradient
+    function may not receive slices.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        slices = tf.IndexedSlices(
+            tf.reshape(upstream, [-1, table.shape[1]]),
+            tf.reshape(ids, [-1]),
+            tf.shape(table),
+        )
+        return tf.convert_to_tensor(slices), None
+
+    return tf.gather(table, ids), gradient
