@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-beam lint type format docs serve-docs notebooks bench package clean
+.PHONY: help demo test test-slow test-hostile test-beam lint type format docs serve-docs notebooks bench package clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,10 +20,13 @@ demo: $(VENV)/.demo ## Pretrain, evaluate and export on synthetic data.
 	$(BIN)/python -m tfrs_barlow.demo --dataset=synthetic
 
 test: $(VENV)/.test ## Run the tests and every documented example.
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not hostile" $(PYTEST_FLAGS)
 
 test-slow: $(VENV)/.test $(VENV)/.notebooks ## Run the tests that kill processes or take long.
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(PYTEST_FLAGS)
+
+test-hostile: $(VENV)/.test ## Generate hostile inputs, 20 seconds a kind.
+	$(BIN)/python -m pytest tests/hostile -n 2 --dist load -m hostile $(PYTEST_FLAGS)
 
 test-beam: ## Run the tests of the Beam pipeline, in a separate environment.
 	$(MAKE) VENV=.venv-beam EXTRAS=test,beam .venv-beam/.test
