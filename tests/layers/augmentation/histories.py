@@ -16,7 +16,7 @@ SEED = tf.constant([3, 5], tf.int64)
 START = 1_600_000_000
 
 # Each item below 40 has two neighbors, 40 and 80 further, which show what they replace;
-# 39 has none. There is a gap between the two.
+# 39 is without a neighbor. There is a gap between the two.
 VOCABULARY_SIZE = 200
 NEIGHBORS = np.zeros((VOCABULARY_SIZE, 3), np.int32)
 NEIGHBORS[3:39, 0] = np.arange(43, 79)
