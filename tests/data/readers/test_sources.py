@@ -1,8 +1,13 @@
 """One log from every kind of source: a table, datasets, and files of each format."""
 
+import csv
 import gzip
+import io
+import itertools
 import json
 import pathlib
+import random
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -95,7 +100,7 @@ def test_lists_in_a_dataset_are_categories(batch_size: int | None) -> None:
 
 def test_a_malformed_row_of_a_dataset_is_named_or_left_out() -> None:
     rows = tf.data.Dataset.from_tensor_slices(ROWS | {"who": ["ann", "", "bob"]})
-    with pytest.raises(ValueError, match="'who' must not have missing .* row 1 has"):
+    with pytest.raises(ValueError, match=r"'who' must not have missing .* row 1 has"):
         read(rows)
     with pytest.warns(UserWarning, match=r"1 of source \(the first is row 1\)"):
         assert len(read(rows, on_malformed="skip").interactions) == 2
@@ -169,7 +174,7 @@ def test_numbers_as_text_stay_text_in_json(tmp_path: pathlib.Path) -> None:
 
 
 def test_refuses_json_without_a_column(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match="time_column must name a column of .*jsonl"):
+    with pytest.raises(ValueError, match=r"time_column must name a column of .*jsonl"):
         read_interactions(write_lines(tmp_path, '{"who": 1, "what": 2}'), **THREE)
     with pytest.raises(ValueError, match="at least one row"):
         read_interactions(write_lines(tmp_path, ""), **THREE)
@@ -229,3 +234,44 @@ def test_odd_fields(
     path.write_bytes(content)
     log = read_interactions(path, on_malformed=way, **THREE)
     assert log.interactions["user_id"].tolist() == users
+
+
+FIELDS = ["a", "7", "", "b c", '"q"', '"a,b"', '"l\nm"', '"l\r\nm"', '"l\rm"', '"d""e"']
+FIELDS += ['""', 'x"y', "é", "'", "#", "\\", " ", "-3", "007", '"7"', "NULL", "nan"]
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r", ""], ids=repr)
+def test_csv_is_what_the_csv_module_reads(
+    line_break: str, tmp_path: pathlib.Path
+) -> None:
+    draw = random.Random(line_break)
+    path = tmp_path / "log.csv"
+    for size in [*range(1, 20), 2_000]:
+        rows = [
+            [draw.choice(FIELDS), draw.choice(FIELDS), str(k), draw.choice(FIELDS)]
+            for k in range(size)
+        ]
+        for row in rows[:: draw.randint(2, 9)]:
+            row[draw.randrange(3) :] = ["x"] * draw.randrange(4)
+        # Lines of one file may end in different ways.
+        ends = [line_break or draw.choice(["\n", "\r\n", "\r"]) for _ in rows]
+        lines = zip(
+            ["who,what,when,x\n", *map(",".join, rows)], ["", *ends], strict=True
+        )
+        text = "".join(line + end for line, end in lines)
+        path.write_bytes(text.encode())
+        fields = csv.reader(io.StringIO(text, newline=""), strict=True)
+        expected = [
+            (row[0], row[1], int(row[2]))
+            for row in itertools.islice(fields, 1, None)
+            if len(row) == 4 and all(row[:2]) and row[2].isdecimal()
+        ]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                log = read_interactions(path, on_malformed="skip", **THREE)
+        except ValueError:
+            assert not expected
+            continue
+        found = log.interactions.astype({"user_id": str, "item_id": str})
+        assert list(found.itertuples(index=False, name=None)) == expected

@@ -38,6 +38,8 @@ SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 PARQUET = ".parquet"
 
 _CHUNK = 1 << 20
+# Lines of up to 2 MB need no more memory than the rest.
+_LONGEST_LINE = 1 << 28
 # How many vectors of 2,048 rows are checked at a time.
 _VECTORS = 128
 # What `001` or `1e3` mean is not for us to say, so such ids stay strings. So do
@@ -314,7 +316,7 @@ class _DelimitedFile(_File):
             "group by 1 order by 1"
         ).fetchall()
         if any(is_long for _, _, is_long in rows) and "buffer" not in self.source:
-            size = self._path.stat().st_size + 1
+            size = min(self._path.stat().st_size, _LONGEST_LINE) + 1
             more = f", max_line_size={size}, buffer_size={size})"
             self.source = self.source.removesuffix(")") + more
             raise _LongLineError
