@@ -7,11 +7,11 @@
 Generates a shuffled CSV file of 20,000,263 ratings by 138,493 users of 26,744 movies
 with a long tail, and makes user sequences of it: with `tfrsb.data.scan_sequences`, as a
 pandas `groupby(...).apply(list)`, with polars and with duckdb; and, if asked, through
-Apache Beam on this machine, into files and back (extra `beam`). Each runs in a process
-of its own, in turns, and all must find the same users, items, times and vocabulary.
+Apache Beam on this machine, into files and back (extra `beam`). Each runs in a separate
+process, in turns, and all must find the same users, items, times and vocabulary.
 
 Then it writes the sequences as TFRecord files, reads them as training batches with two
-augmented views, and sets that beside what a training step takes.
+augmented views, and compares that with the time of a training step.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def compare(folder: pathlib.Path, ways: Iterable[str], rounds: int) -> None:
 
 
 def in_process(only: str, folder: pathlib.Path, *, capture: bool = False) -> str:
-    """Runs a part in a process of its own, and returns the last line it printed."""
+    """Runs a part in a separate process, and returns the last line it printed."""
     command = [sys.executable, "-m", "benchmarks.data", "--only", only]
     process = subprocess.run(
         [*command, "--folder", str(folder)],
@@ -301,7 +301,7 @@ WAYS: dict[str, Callable[[pathlib.Path], Sequences]] = {
     BEAM: by_beam,
 }
 
-# Beam is for clusters: here it takes many times as long, and packages of its own.
+# Beam is for clusters: here it is many times slower, and needs separate packages.
 DEFAULT_WAYS = [way for way in WAYS if way != BEAM]
 
 

@@ -336,7 +336,7 @@ def _aligned(
     """Pairs the events of a history with those of a view that are in their places.
 
     The places are those of the events that the view has kept, in order. A place whose
-    event it has not kept is empty in the view; a new event has none in the history.
+    event it has not kept is empty in the view; a new event has no place in the history.
     """
     new = _new(before, after)
     kept = [event for number, event in enumerate(after) if number not in new]

@@ -144,7 +144,7 @@ def test_the_most_specific_of_the_common_categories(categories: ItemCategories) 
     two = categories.most_specific(sequences, limit=2)
     assert two.names == ("Action", "Comedy")
     # Item 10 is of both: Comedy has fewer events. Item 40 is of War and Comedy, and War
-    # has fewer, but is not among the two. Item 50 has none.
+    # has fewer, but is not among the two. Item 50 has no category.
     comedy, action = 1, 0
     expected = [comedy, comedy, action, comedy, NO_CATEGORY]
     assert two.rarest([3, 4, 5, 6, 7]).tolist() == expected

@@ -27,7 +27,7 @@ def sequences() -> UserSequences:
     ("name", "read", "labels"),
     [
         ("next_item", [4, 5, 1], [6, 7, 7]),
-        # B is the rarer category of item 6; item 7 has none.
+        # B is the rarer category of item 6; item 7 has no category.
         ("next_category", [4, 5, 1], [1, -1, -1]),
         # 4 x A and 2 x B; 2 x A and 3 x B; 1 x A.
         ("favorite_category", [5, 6, 2], [0, 1, 0]),

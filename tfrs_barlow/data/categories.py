@@ -143,7 +143,7 @@ class ItemCategories:
             sequences: Sequences with the ids of the vocabulary.
 
         Returns:
-            The categories, `[users]`; -1 for a user whose items have none.
+            The categories, `[users]`; -1 for a user whose items have no category.
         """
         counts = np.zeros((len(sequences), len(self.names)), np.int64)
         # Category by category: [events, categories] would not fit for large logs.

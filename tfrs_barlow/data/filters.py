@@ -40,7 +40,9 @@ def filter_ratings(log: InteractionLog, *, min_rating: float) -> InteractionLog:
     """
     _checks.number("min_rating", min_rating)
     if "rating" not in log.interactions:
-        raise ValueError("log must have ratings, but its interactions have none.")
+        raise ValueError(
+            "log must have ratings, but its interactions have no such column."
+        )
     ratings = log.interactions["rating"].to_numpy()
     problem = f"min_rating is {min_rating}, but the highest rating is {ratings.max()}"
     return keep_rows(log, ratings >= min_rating, problem)

@@ -201,5 +201,5 @@ def _labeled(name: str, part: LabeledEmbeddings) -> LabeledEmbeddings:
         raise ValueError(f"The {name} embeddings must be finite, but some are not.")
     labeled = part.labels >= 0
     if not labeled.any():
-        raise ValueError(f"The {name} users must have labels, but there are none.")
+        raise ValueError(f"The {name} users must have labels, but none has one.")
     return LabeledEmbeddings(part.embeddings[labeled], part.labels[labeled])

@@ -50,7 +50,7 @@ def validated(name: str, embeddings: Any, whole_batch: bool) -> tf.Tensor:
         )
     batch, dim = embeddings.shape
     if dim == 0:
-        raise ValueError(f"{name} must have at least one column, but it has none.")
+        raise ValueError(f"{name} must have at least one column, but it is empty.")
     if whole_batch and batch is not None and batch < 2:
         raise ValueError(_too_small(f"{name} has the shape {embeddings.shape}"))
     return embeddings

@@ -38,7 +38,7 @@ _SECOND = datetime.timedelta(seconds=1)
 
 
 class _Review(NamedTuple):
-    """What is kept of a review; `stars` is None where the file has none."""
+    """What is kept of a review; `stars` is None if the file has no stars."""
 
     user_id: str
     item_id: str

@@ -54,7 +54,7 @@ class Guide(Servable):
         self._embeddings = self._embed([items for _, items in self._users])
 
     def title(self, item: str) -> str:
-        """Returns the title of an item, or its id if it has none."""
+        """Returns the title of an item, or its id if it has no title."""
         return self._titles.get(item, item)
 
     def search(self, text: str, limit: int = 12) -> list[dict[str, str]]:
