@@ -1,15 +1,14 @@
-"""Graphs, XLA, datasets and saved models give the views that layers give eagerly."""
+"""Graphs, XLA and datasets give the views that layers give eagerly."""
 
 from __future__ import annotations
 
-import pathlib
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.layers.augmentation.every_layer import LAYERS, equal_gaps, every_layer
+from tests.layers.augmentation.every_layer import LAYERS, every_layer
 from tests.layers.augmentation.histories import history, times_of
 from tfrs_barlow.layers import RandomChoice, RandomCrop, RandomMask, TwoViews
 
@@ -41,33 +40,6 @@ def test_eager_graph_xla_and_datasets_agree(name: str) -> None:
     views = dataset.map(graph, num_parallel_calls=4)
     for ours, theirs in zip(views, expected, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, ours, theirs)
-
-
-def test_a_saved_model_draws_as_its_layers_do(tmp_path: pathlib.Path) -> None:
-    """One layer of each kind: their configurations are all tested above."""
-    columns = equal_gaps(20, 2, 0)
-    inputs = {
-        name: tf.keras.Input([None], dtype=columns[name].dtype, name=name)
-        for name in ("item_id", "timestamp", "genre")
-    }
-    columns = {name: columns[name] for name in inputs}
-    views = [
-        LAYERS[name](seed=3, always_active=True, name=name)(inputs)["item_id"]
-        for name in (
-            *("random_mask", "random_reorder", "swap_noise"),
-            *("random_insert", "random_choice", "time_interval_crop"),
-        )
-    ]
-    model = tf.keras.Model(inputs, views)
-    model.save(tmp_path / "model.keras")
-    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
-    model.export(tmp_path / "saved_model")
-    exported = tf.saved_model.load(tmp_path / "saved_model")
-    for _ in range(2):
-        expected = model(columns)
-        served = exported.serve([columns[name] for name in sorted(columns)])
-        for views in (loaded(columns), served):
-            tf.nest.map_structure(np.testing.assert_array_equal, views, expected)
 
 
 def test_nothing_to_augment_in_a_graph() -> None:
