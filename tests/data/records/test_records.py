@@ -329,8 +329,20 @@ class TestDamage:
         shards[2] = shards[0] | {"name": third.name}
         for name in ("users", "trainable_users", "events"):
             manifest[name] = sum(shard[name] for shard in shards)
+        del manifest["sha256"]  # Folders of the first previews have none.
         (folder / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(MalformedFileError, match="each row of the sequences once"):
+            load_sequences(folder)
+
+    def test_of_the_manifest_where_all_counts_fit(self, folder: pathlib.Path) -> None:
+        path = folder / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["shards"][0]["trainable_users"] -= 1
+        manifest["trainable_users"] -= 1
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(
+            MalformedFileError, match="has changed since it was written"
+        ):
             load_sequences(folder)
 
 

@@ -324,7 +324,10 @@ def _read_json_lines(
     elif left_out:
         raise left_out[min(left_out)]
     table = pd.DataFrame(rows, columns=names, dtype=object)
-    checked, numbers, first = _convert(table, columns, str(path))
+    try:
+        checked, numbers, first = _convert(table, columns, str(path))
+    except TypeError as error:
+        raise MalformedFileError(f"{path}: {error}") from error
     for row in np.delete(np.arange(len(rows)), numbers):
         problem = first[1] if first and row == first[0] else ""
         number = lines[row]

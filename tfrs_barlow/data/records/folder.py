@@ -71,21 +71,29 @@ class RecordManifest:
         return {n: sum(getattr(shard, n) for shard in self.shards) for n in names}
 
     def to_json(self) -> str:
-        """Returns the content of the manifest file."""
+        """Returns the content of the manifest file, with its own checksum."""
         content = {"format": _FORMAT} | self.totals | dataclasses.asdict(self)
-        return json.dumps(content, indent=2) + "\n"
+        return json.dumps(content | {"sha256": _digest(content)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> RecordManifest:
-        """Reads the content of a manifest file, whose totals must fit its shards."""
+        """Reads a manifest file, whose checksum and totals must fit its shards."""
         shards = tuple(Shard(**shard) for shard in content["shards"])
         names = [field.name for field in dataclasses.fields(cls)]
         manifest = cls(**{name: content[name] for name in names} | {"shards": shards})
         for name, total in manifest.totals.items():
-            # Earlier folders have no total of trainable users.
             if content.get(name, total) != total:
                 raise ValueError(f"{name} is {content[name]}, but shards have {total}")
+        # Earlier folders have no checksum of the manifest, and lack one of the totals.
+        others = {name: value for name, value in content.items() if name != "sha256"}
+        if content.get("sha256", _digest(others)) != _digest(others):
+            raise ValueError("it has changed since it was written")
         return manifest
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Returns the checksum of a manifest, however its file is indented."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
