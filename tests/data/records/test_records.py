@@ -329,7 +329,7 @@ class TestDamage:
         shards[2] = shards[0] | {"name": third.name}
         for name in ("users", "trainable_users", "events"):
             manifest[name] = sum(shard[name] for shard in shards)
-        del manifest["sha256"]  # Folders of the first previews have none.
+        del manifest["sha256"]  # Folders of earlier previews lack it.
         (folder / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(MalformedFileError, match="each row of the sequences once"):
             load_sequences(folder)
