@@ -50,6 +50,25 @@ def test_another_broken_line_is_named(tmp_path: pathlib.Path, line: bytes) -> No
         list(rows)
 
 
+@pytest.mark.parametrize("bit", range(0, 8 * 30, 7))
+def test_a_row_that_has_changed_is_named(tmp_path: pathlib.Path, bit: int) -> None:
+    """Most changes within a number or a name leave JSON that is well formed."""
+    rows = RowFile(tmp_path / "rows.jsonl")
+    rows.append({"seed": 0})
+    size = rows.file.stat().st_size
+    rows.append({"seed": 1, "test_accuracy": 0.5312})
+    content = bytearray(rows.file.read_bytes())
+    content[size + bit // 8] ^= 1 << bit % 8
+    rows.file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2: .*Delete the line"):
+        list(rows)
+
+
+def test_rows_of_earlier_versions_have_no_checksum(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"seed": 0}\n')
+    assert list(RowFile(tmp_path / "rows.jsonl")) == [{"seed": 0}]
+
+
 def append_fifty(file: pathlib.Path, writer: str) -> None:
     for number in range(50):
         RowFile(file).append({"writer": writer, "number": number})

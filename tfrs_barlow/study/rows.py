@@ -6,10 +6,14 @@ import fcntl
 import json
 import os
 import pathlib
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 Row = dict[str, Any]
+
+_CHECKSUM = "checksum"
+_ADVICE = "Delete the line to have it measured again."
 
 
 class RowFile:
@@ -26,7 +30,8 @@ class RowFile:
         """Yields the rows in the order they were written.
 
         A last line without an end, which a killed run leaves, is passed over. Any other
-        line that is not a row is a `ValueError`.
+        line that is not a row, or not as it was written, is a `ValueError`. Rows of
+        earlier versions have no checksum.
         """
         if not self.file.exists():
             return
@@ -38,7 +43,12 @@ class RowFile:
             if not isinstance(row, dict):
                 raise ValueError(
                     f"{self.file}, line {number}: expected a JSON object, but found "
-                    f"{line[:200]!r}."
+                    f"{line[:200]!r}. {_ADVICE}"
+                )
+            if row.pop(_CHECKSUM, None) not in (None, _checksum(row)):
+                raise ValueError(
+                    f"{self.file}, line {number}: the row has changed since it was "
+                    f"written. {_ADVICE}"
                 )
             yield row
 
@@ -56,6 +66,12 @@ class RowFile:
             stream.seek(0)
             content = stream.read()
             stream.truncate(content.rfind(b"\n") + 1)
-            stream.write(json.dumps(dict(row)).encode() + b"\n")
+            line = json.dumps({**row, _CHECKSUM: _checksum(row)})
+            stream.write(line.encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _checksum(row: Mapping[str, Any]) -> int:
+    """Returns the CRC of a row, which is the same for a row that was read."""
+    return zlib.crc32(json.dumps(dict(row)).encode())
