@@ -22,20 +22,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_barlow as tfrsb
-
-PACKAGES = [
-    "losses",
-    "layers",
-    "metrics",
-    "optimizers",
-    "tasks",
-    "data",
-    "models",
-    "evaluation",
-    "callbacks",
-    "serving",
-    "study",
-]
+from tests.test_package import PACKAGES
 
 WRONG = {
     int: [2.5, "3", float("nan"), [3], True],
