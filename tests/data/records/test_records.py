@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrs_barlow._checksum import checksum
 from tfrs_barlow.data import (
     MalformedFileError,
     UserSequences,
@@ -253,12 +255,35 @@ class TestDamage:
         name = "sequences-00002-of-00003.tfrecord"
         verify_sequences(folder)
         damage(folder / name)
-        with pytest.raises(MalformedFileError, match=f"written: {name} has changed"):
-            verify_sequences(folder)
-        with pytest.raises(MalformedFileError, match=f"{name} is damaged: only 2 of 3"):
-            load_sequences(folder)
+        for read in (verify_sequences, load_sequences):
+            with pytest.raises(
+                MalformedFileError, match=f"written: {name} has changed"
+            ):
+                read(folder)
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} is damaged"):
             list(read_sequences(folder, batch_size=2))
+
+    def test_of_a_record_whose_checksum_was_adapted(self, folder: pathlib.Path) -> None:
+        """The message names no operation of TensorFlow."""
+        path = folder / "sequences-00002-of-00003.tfrecord"
+        damage(path)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["shards"][2]["sha256"] = checksum(path)
+        del manifest["sha256"]  # As before manifests had one.
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(MalformedFileError) as error:
+            load_sequences(folder)
+        message = str(error.value)
+        assert re.match(f"{folder} cannot be read: .*{path.name} is damaged", message)
+        assert "{{" not in message
+
+    def test_of_a_length_that_would_end_the_process(self, folder: pathlib.Path) -> None:
+        """A length of 2**40, with the right CRC."""
+        path = folder / "sequences-00000-of-00003.tfrecord"
+        forged = bytes.fromhex("0000000000010000 aa3d6be4")
+        path.write_bytes(forged + path.read_bytes()[12:])
+        with pytest.raises(MalformedFileError, match=f"{path.name} has changed"):
+            load_sequences(folder)
 
     @pytest.mark.parametrize(
         "read",

@@ -176,8 +176,9 @@ def open_folder(path: str | os.PathLike[str]) -> RecordFolder:
 def verify_sequences(path: str | os.PathLike[str]) -> None:
     """Checks the folder that `write_sequences` has written against its checksums.
 
-    Reading a folder checks less: that it is complete, the length of each file, and the
-    CRC of each record as it is read.
+    `load_sequences` does so too. `read_sequences` and `training_batches` check less:
+    that the folder is complete, the length of each file, and the CRC of each record as
+    it is read.
 
     Args:
         path: The folder.
@@ -195,8 +196,14 @@ def verify_sequences(path: str | os.PathLike[str]) -> None:
         >>> tfrsb.data.write_sequences(sequences, folder, vocabulary=vocabulary)
         >>> tfrsb.data.verify_sequences(folder)
     """
+    open_verified_folder(path)
+
+
+def open_verified_folder(path: str | os.PathLike[str]) -> RecordFolder:
+    """Opens a folder of written sequences, and checks each file by its checksum."""
     folder = open_folder(path)
     _refuse(folder.path, _wrong_checksums(folder))
+    return folder
 
 
 def _read_manifest(folder: pathlib.Path) -> RecordManifest:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_barlow import _checks
 from tfrs_barlow.data.readers.malformed import MalformedFileError
-from tfrs_barlow.data.records.folder import RecordFolder, UserType, open_folder
+from tfrs_barlow.data.records.folder import (
+    RecordFolder,
+    UserType,
+    open_folder,
+    open_verified_folder,
+)
 from tfrs_barlow.data.sequences import UserSequences
 from tfrs_barlow.data.vocabulary import Vocabulary
 
@@ -89,8 +95,8 @@ def load_sequences(
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        MalformedFileError: If the folder is incomplete, or a file is damaged or has
-            another length.
+        MalformedFileError: If the folder is incomplete, or a file has changed since it
+            was written.
 
     Examples:
         >>> import pathlib, tempfile
@@ -102,7 +108,8 @@ def load_sequences(
         >>> (loaded.item_ids == sequences.item_ids).all(), names == vocabulary
         (np.True_, True)
     """
-    folder = open_folder(path)
+    # TensorFlow trusts the lengths in a file: a forged one can end the process.
+    folder = open_verified_folder(path)
     user_type = folder.manifest.user_type
     blocks = _all_blocks(folder).rebatch(_RECORDS_PER_BLOCK * _BLOCKS_AT_ONCE)
     parsed = blocks.map(
@@ -111,7 +118,9 @@ def load_sequences(
     try:
         parts = list(parsed)
     except tf.errors.InvalidArgumentError as error:
-        raise MalformedFileError(error.message) from error
+        # Without the names of TensorFlow's operations around it.
+        reason = re.sub(r"\{\{.*?\}\}\s*|\s*\[\[.*", "", error.message, flags=re.DOTALL)
+        raise MalformedFileError(f"{folder.path} cannot be read: {reason}") from error
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([part[name].numpy() for part in parts])
