@@ -240,15 +240,19 @@ def test_barlow_twins_loss_is_that_of_float64(draws: Draws) -> None:
         epsilon = draw.choice([0.0, 1e-5, 1e-3])
         weights, counts = weighted(draw, len(first))
         shares = counts[:, np.newaxis] / counts.sum()
-        standardized = []
+        standardized, relative = [], []
         for view in (first, second):
             view = view.astype(np.float64)
+            size = np.abs(view[counts > 0]).max(axis=0)
             # A constant column is not correlated with any.
             constant = np.ptp(view[counts > 0], axis=0) == 0
             view = view - (shares * view).sum(axis=0)
             variance = (shares * view**2).sum(axis=0)
+            relative += (np.sqrt(variance)[~constant] / size[~constant]).tolist()
             variance = np.where(constant, np.inf, variance + epsilon)
             standardized.append(view / np.sqrt(variance))
+        if min(relative, default=1) < 1e-4:
+            continue  # Of such a column float32 keeps hardly more than rounding errors.
         cross = (shares * standardized[0]).T @ standardized[1]
         diagonal = np.diag(cross)
         invariance = ((1 - diagonal) ** 2).sum()

@@ -12,7 +12,7 @@ from typing import Any
 
 Row = dict[str, Any]
 
-_CHECKSUM = "checksum"
+_FORMAT = 1
 _ADVICE = "Delete the line to have it measured again."
 
 
@@ -31,7 +31,7 @@ class RowFile:
 
         A last line without an end, which a killed run leaves, is passed over. Any other
         line that is not a row, or not as it was written, is a `ValueError`. Rows of
-        earlier versions have no checksum.
+        earlier versions have no format and no checksum.
         """
         if not self.file.exists():
             return
@@ -45,7 +45,8 @@ class RowFile:
                     f"{self.file}, line {number}: expected a JSON object, but found "
                     f"{line[:200]!r}. {_ADVICE}"
                 )
-            if row.pop(_CHECKSUM, None) not in (None, _checksum(row)):
+            written = row.pop("format", None), row.pop("checksum", None)
+            if written not in ((None, None), (_FORMAT, _checksum(row))):
                 raise ValueError(
                     f"{self.file}, line {number}: the row has changed since it was "
                     f"written. {_ADVICE}"
@@ -66,7 +67,8 @@ class RowFile:
             stream.seek(0)
             content = stream.read()
             stream.truncate(content.rfind(b"\n") + 1)
-            line = json.dumps({**row, _CHECKSUM: _checksum(row)})
+            added = {"format": _FORMAT, "checksum": _checksum(row)}
+            line = json.dumps({**row, **added})
             stream.write(line.encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
