@@ -22,6 +22,7 @@ try:
     import tensorflow_serving.apis  # noqa: F401
     import uvicorn
     from starlette.applications import Starlette
+    from starlette.middleware import Middleware
 except ImportError as missing:
     raise SystemExit(
         f"error: the local server needs more packages ({missing}). Install them with "
@@ -29,6 +30,7 @@ except ImportError as missing:
     ) from missing
 
 from tfrs_barlow.serving.local import demo, grpc_api, page, rest_api, tables
+from tfrs_barlow.serving.local.inputs import MAX_BODY_BYTES, MAX_ELEMENTS
 from tfrs_barlow.serving.local.page import Guide
 from tfrs_barlow.serving.local.versions import Versions
 
@@ -47,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             Guide,
             titles=flags.titles and tables.read_titles(flags.titles),
             histories=flags.users and tables.read_histories(flags.users),
+            max_elements=flags.max_elements,
         )
-        versions = Versions(flags.model, load, flags.name)
+        versions = Versions(flags.model, load, flags.name, flags.max_body_bytes)
         grpc_server, grpc_port = _serve_grpc(versions, flags.host, flags.grpc_port)
     except (ImportError, OSError, ValueError) as error:
         parser.exit(1, f"error: {error}\n")
@@ -64,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     app = Starlette(
         routes=page.routes(versions) + rest_api.routes(versions),
         exception_handlers=rest_api.error_handlers(),
+        middleware=[Middleware(rest_api.HostCheck, hosts=_hosts(flags))],
     )
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with contextlib.suppress(KeyboardInterrupt):
@@ -93,7 +97,24 @@ def _parser() -> argparse.ArgumentParser:
     port = functools.partial(parser.add_argument, type=int)
     port("--port", default=8501, help="of page and REST (default: %(default)s)")
     port("--grpc_port", default=8500, help="default: %(default)s")
+    add = functools.partial(parser.add_argument, action="append", default=[])
+    add("--allow_host", metavar="NAME", help="another name of it that browsers may use")
+    limit = functools.partial(parser.add_argument, type=_limit)
+    limit("--max_body_bytes", default=MAX_BODY_BYTES, help="default: %(default)s")
+    rows = "of a request, rows times their width (default: %(default)s)"
+    limit("--max_elements", default=MAX_ELEMENTS, help=rows)
     return parser
+
+
+def _limit(text: str) -> int:
+    if not 1 <= int(text) < 2**31:
+        raise ValueError(text)  # argparse names the flag.
+    return int(text)
+
+
+def _hosts(flags: argparse.Namespace) -> set[str]:
+    names = ["localhost", "127.0.0.1", "[::1]", flags.host, *flags.allow_host]
+    return {name.lower() for name in names}
 
 
 def _use_demo(flags: argparse.Namespace) -> None:

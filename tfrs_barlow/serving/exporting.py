@@ -113,6 +113,7 @@ def export(
             tensor, or calls Python; or if `candidates` or `popularity` are not finite
             or have another shape.
         NotADirectoryError: If `path` is a file.
+        OSError: If a file cannot be written, such as on a full disk.
         ImportError: If `index` is `"scann"` and ScaNN is not installed, or does not
             fit this TensorFlow.
 
@@ -182,7 +183,6 @@ def export(
         tf.saved_model.save(model, str(draft), functions)
         write_warmup_requests(draft, vocabulary, about)
         manifest.write(draft, about)
+        write_configuration(folder)
 
-    version = versions.publish(folder, write)
-    write_configuration(folder)
-    return version
+    return versions.publish(folder, write)

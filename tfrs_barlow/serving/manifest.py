@@ -67,9 +67,11 @@ class Manifest:
 def write(version: pathlib.Path, description: Description) -> None:
     """Writes the manifest of the finished `version` into it."""
     names, _ = _entries(version)
+    about = dataclasses.asdict(description)
     content = {
         "format": _FORMAT,
-        "description": dataclasses.asdict(description),
+        "description": about,
+        "description_checksum": _checksum_of(about),
         "files": {name: _checksum(version, name) for name in names},
     }
     path = version / _NAME
@@ -126,13 +128,10 @@ def verified(
     if digest is not None:
         text("digest", digest)
     version = versions.newest(path)
+    names, special = _entries(version)  # First, so that no link is followed.
+    _refuse(version, [f"{name} is a link or a special file" for name in special])
     raw, content = _read(version)
-    faults = list(_faults(version, content["files"]))
-    if faults:
-        raise CorruptExportError(
-            f"{version} is not as it was exported: {', '.join(faults)}. Copy or export "
-            "it again."
-        )
+    _refuse(version, [*_faults(version, names, content)])
     found = hashlib.sha256(raw).hexdigest()
     if digest not in (None, found):
         raise CorruptExportError(
@@ -140,6 +139,14 @@ def verified(
             "another export, or it was changed together with its checksums."
         )
     return version, Manifest(Description(**content["description"]), found)
+
+
+def _refuse(version: pathlib.Path, faults: list[str]) -> None:
+    if faults:
+        raise CorruptExportError(
+            f"{version} is not as it was exported: {', '.join(faults)}. Copy or export "
+            "it again."
+        )
 
 
 def _read(version: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
@@ -155,8 +162,8 @@ def _read(version: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
         written = content["format"]
         if written == _FORMAT:  # Another format may describe more.
             Description(**content["description"])
-        content["files"].items()
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _ = content["description_checksum"], content["files"].items()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptExportError(
             f"{path} must hold the manifest of an export, but it cannot be read: "
             f"{error!r}."
@@ -169,13 +176,15 @@ def _read(version: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
     return raw, content
 
 
-def _faults(version: pathlib.Path, expected: dict[str, Any]) -> Iterator[str]:
+def _faults(
+    version: pathlib.Path, names: list[str], content: dict[str, Any]
+) -> Iterator[str]:
     """Yields what is wrong with the files; opens none outside the version."""
-    names, special = _entries(version)
-    for name in sorted({*names, *special, *expected}):
-        if name in special:
-            yield f"{name} is a link or a special file"
-        elif name not in names:
+    if content["description_checksum"] != _checksum_of(content["description"]):
+        yield f"the description in {_NAME} has changed"
+    expected = content["files"]
+    for name in sorted({*names, *expected}):
+        if name not in names:
             yield f"{name} is missing"
         elif name not in expected:
             yield f"{name} does not belong to it"
@@ -183,16 +192,21 @@ def _faults(version: pathlib.Path, expected: dict[str, Any]) -> Iterator[str]:
             yield f"{name} has changed"
 
 
-def _entries(version: pathlib.Path) -> tuple[list[str], set[str]]:
+def _entries(version: pathlib.Path) -> tuple[list[str], list[str]]:
     """Returns the names of all files, and of what no export holds, such as links."""
-    names, special = [], set()
+    names, special = [], []
     for path in sorted(version.rglob("*")):  # Does not enter linked folders.
         name = path.relative_to(version).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            special.add(name)
+            special.append(name)
         elif path.is_file() and name != _NAME:
             names.append(name)
     return names, special
+
+
+def _checksum_of(description: dict[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _checksum(version: pathlib.Path, name: str) -> str:

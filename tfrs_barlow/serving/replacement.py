@@ -54,6 +54,7 @@ def replace_candidates(
             shape, or do not go with the export.
         FileNotFoundError: If `path` holds no export.
         CorruptExportError: If the export is incomplete or was changed.
+        OSError: If a file cannot be written, such as on a full disk.
         ImportError: If the export searches with ScaNN, which is not installed.
 
     Examples:

@@ -44,10 +44,11 @@ def from_ragged(
         tf.errors.InvalidArgumentError: If `row_lengths` hold a negative number, or do
             not add up to the number of `values`.
     """
-    total = tf.reduce_sum(tf.cast(row_lengths, tf.int64))
+    size, total = tf.size(values, tf.int64), tf.reduce_sum(row_lengths)
     lengths = require(
         row_lengths,
-        tf.reduce_all(row_lengths >= 0) & (total == tf.size(values, tf.int64)),
+        # A sum of large numbers can overflow into the right one.
+        tf.reduce_all((row_lengths >= 0) & (row_lengths <= size)) & (total == size),
         "row_lengths must be 0 or more and add up to the number of values,",
         *(tf.size(values), "but they are", row_lengths),
     )

@@ -42,8 +42,9 @@ pad_variable_length_inputs: false
 def write_configuration(folder: pathlib.Path) -> None:
     """Writes `models.config` and `batching_parameters.txt`, unless they exist.
 
-    The user may edit them, so a later export leaves them alone. The name of the model
-    is that of `folder`, which holds its versions.
+    The user may edit them, so a later export leaves them alone, unless they are empty,
+    as a full disk leaves them. The name of the model is that of `folder`, which holds
+    its versions.
     """
     name = folder.resolve().name
     # A JSON string is also a string of a text-format protocol buffer.
@@ -53,11 +54,17 @@ def write_configuration(folder: pathlib.Path) -> None:
     }
     files = {"models.config": _MODELS, "batching_parameters.txt": _BATCHING}
     for file, template in files.items():
+        path = folder / file
+        if path.is_file() and not path.stat().st_size:
+            path.unlink()
         try:
-            with (folder / file).open("x") as stream:
+            with path.open("x") as stream:
                 stream.write(template.format(name=name, **quoted))
         except FileExistsError:
             continue
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def write_warmup_requests(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from tfrs_barlow._lock import locked
 
 
 def local_folder(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -44,20 +50,48 @@ def publish(
 
     The version is written under a hidden name, which TensorFlow Serving ignores, and
     renamed when it is complete. So a killed process leaves no half version behind, and
-    processes that publish at the same time get different numbers.
+    processes that publish at the same time get different numbers. What killed processes
+    left is deleted first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".draft-{uuid.uuid4().hex}"
+    _delete_abandoned_drafts(folder)
+    with _draft(folder) as draft:
+        try:
+            write(draft)
+        except tf.errors.OpError as error:
+            raise OSError(f"{folder} cannot take it: {error.message}") from error
+        return _rename_to_next_version(draft, folder)
+
+
+@contextlib.contextmanager
+def _draft(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields where to write a version, in a hidden folder that is locked meanwhile."""
+    name = uuid.uuid4().hex
+    new, hidden = folder / f".new-{name}", folder / f".draft-{name}"
     try:
-        write(draft)
-        return _rename_to_next_version(draft)
+        # Renamed once it is locked, or another process could take it for abandoned.
+        with locked(new):
+            new.rename(hidden)
+            yield hidden / "version"
     finally:
-        shutil.rmtree(draft, ignore_errors=True)  # After a rename nothing is there.
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _rename_to_next_version(draft: pathlib.Path) -> pathlib.Path:
+def _delete_abandoned_drafts(folder: pathlib.Path) -> None:
+    """Deletes drafts whose lock is free, since a killed process holds none."""
+    for hidden in folder.glob(".draft-*"):
+        if hidden.is_symlink() or (hidden / "lock").is_symlink():
+            continue
+        with contextlib.suppress(OSError), locked(hidden):
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _rename_to_next_version(draft: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     while True:
-        version = draft.with_name(str(_latest_version(draft.parent) + 1))
+        version = folder / str(_latest_version(folder) + 1)
+        if not number_of(version.name):
+            raise ValueError(f"path must leave a number free, but {folder} does not.")
         try:
             return draft.rename(version)
         except OSError:
@@ -66,8 +100,10 @@ def _rename_to_next_version(draft: pathlib.Path) -> pathlib.Path:
             # Another process took this number in the meantime.
 
 
+def number_of(name: str) -> int:
+    """Returns the number of a version, or 0 for other names, such as `01` and `٣`."""
+    return int(name) if re.fullmatch("[1-9][0-9]{0,17}", name) else 0
+
+
 def _latest_version(folder: pathlib.Path) -> int:
-    names = [entry.name for entry in folder.iterdir()]
-    # Not "٣٠", which `int` would read as well.
-    numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
-    return max(numbers, default=0)
+    return max((number_of(entry.name) for entry in folder.iterdir()), default=0)

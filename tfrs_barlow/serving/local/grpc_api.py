@@ -32,7 +32,7 @@ def start(versions: Versions, address: str) -> tuple[Any, int]:
     """
     options = [
         ("grpc.so_reuseport", 0),  # Or two servers could share a port unnoticed.
-        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_receive_message_length", versions.max_body_bytes),
     ]
     pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
     server = grpc.server(pool, options=options)

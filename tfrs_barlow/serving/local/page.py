@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from tfrs_barlow.serving.local.rest_api import parsed, to_json
+from tfrs_barlow.serving.local.inputs import MAX_ELEMENTS
+from tfrs_barlow.serving.local.rest_api import body_of, parsed, to_json
 from tfrs_barlow.serving.local.servable import Servable
 from tfrs_barlow.serving.local.versions import Versions
 
@@ -35,6 +36,7 @@ class Guide(Servable):
         folder: The folder of the version.
         titles: By id; an item without one is shown by its id.
         histories: By user; the users to compare with.
+        max_elements: Of a request.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class Guide(Servable):
         folder: pathlib.Path,
         titles: Mapping[str, str] | None = None,
         histories: Mapping[str, Sequence[str]] | None = None,
+        max_elements: int = MAX_ELEMENTS,
     ) -> None:
-        super().__init__(folder)
+        super().__init__(folder, max_elements)
         self._titles = dict(titles or {})
         self._is_string = self.description.item_type == "string"
         # All candidates, and the popular ones first if the export knows them.
@@ -71,6 +74,8 @@ class Guide(Servable):
 
     def recommend(self, history: Sequence[str], k: int) -> dict[str, Any]:
         """Returns up to `k` items, and similar users if any are known."""
+        if len(history) > self.max_elements:
+            raise ValueError(f"items must be at most {self.max_elements}.")
         answer = self._recommend(history, min(k, self.description.candidates or k))
         users = [] if answer["cold_start"] else self._similar_users(history)
         return {**answer, "users": users}
@@ -167,7 +172,7 @@ def routes(versions: Versions[Guide]) -> list[Route]:
         return to_json(await run_in_threadpool(versions.current.search, text))
 
     async def recommendations(request: Request) -> Response:
-        chosen = parsed(await request.body()).get("items")
+        chosen = parsed(await body_of(request, versions.max_body_bytes)).get("items")
         if not isinstance(chosen, list) or not all(isinstance(i, str) for i in chosen):
             raise ValueError("items must be a list of ids, as strings.")
         return to_json(await run_in_threadpool(answer, chosen))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from typing import Any
 
 import tensorflow as tf
 from google.protobuf import json_format
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tfrs_barlow.serving.local import grpc_api
 from tfrs_barlow.serving.local.errors import CLIENT_ERRORS, code_of, message_of
@@ -59,15 +62,51 @@ def _endpoint(
 
     async def endpoint(request: Request) -> Response:
         path = request.path_params
-        body = await request.body()
+        body = await body_of(request, versions.max_body_bytes)
         return await run_in_threadpool(reply, path["name"], path.get("number"), body)
 
     return endpoint
 
 
-def to_json(content: Any, status: int = 200) -> Response:
+async def body_of(request: Request, max_bytes: int) -> bytes:
+    """Returns the body of a request; too large a one is not read to its end."""
+    body, declared = bytearray(), request.headers.get("Content-Length", "0")
+    if not declared.isdigit() or int(declared) <= max_bytes:  # The server checks it.
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                break
+        else:
+            return bytes(body)
+    detail = f"the body must have at most {max_bytes} bytes."
+    raise HTTPException(413, detail, {"Connection": "close"})
+
+
+class HostCheck:
+    """Answers requests to its hosts alone.
+
+    A web page can make its name one of this machine (DNS rebinding), and could read the
+    answers then.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        if scope["type"] == "http":
+            named = Headers(scope=scope).get("host", "")
+            host = re.sub(r":\d*$", "", named).lower()
+            if host not in self._hosts:
+                error = f"{host} is not served. --allow_host can add it."
+                await to_json({"error": error}, 421)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def to_json(content: Any, status: int = 200, headers: Any = None) -> Response:
     """Returns a response; -inf is written as TensorFlow Serving does: -Infinity."""
-    return Response(json.dumps(content), status, media_type="application/json")
+    return Response(json.dumps(content), status, headers, "application/json")
 
 
 def error_handlers() -> dict[Any, Any]:
@@ -80,7 +119,7 @@ def error_handlers() -> dict[Any, Any]:
     def of_path(request: Request, error: HTTPException) -> Response:
         asked = f"{request.method} {request.url.path}"
         message = f"Malformed request: {asked}: {error.detail}"
-        return to_json({"error": message}, error.status_code)
+        return to_json({"error": message}, error.status_code, error.headers)
 
     return {HTTPException: of_path} | dict.fromkeys(CLIENT_ERRORS, of_request)
 

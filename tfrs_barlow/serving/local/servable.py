@@ -11,8 +11,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfrs_barlow.serving.loading import load
-from tfrs_barlow.serving.local.inputs import to_tensor
+from tfrs_barlow.serving.local.inputs import MAX_ELEMENTS, check_size, to_tensor
 from tfrs_barlow.serving.manifest import verify
+from tfrs_barlow.serving.versions import number_of
 
 
 class Servable:
@@ -20,6 +21,7 @@ class Servable:
 
     Args:
         folder: The folder of the version, which must have candidates.
+        max_elements: Of a request: its rows times their width.
 
     Attributes:
         version: Its number.
@@ -27,8 +29,9 @@ class Servable:
         signatures: The `SignatureDef`s by name, as TensorFlow Serving has them.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.version = int(folder.name) if folder.name.isdecimal() else 1
+    def __init__(self, folder: pathlib.Path, max_elements: int = MAX_ELEMENTS) -> None:
+        self.max_elements = max_elements
+        self.version = number_of(folder.name) or 1
         self.description = verify(folder).description
         if self.description.candidates is None:
             raise ValueError(
@@ -86,8 +89,10 @@ class Servable:
                 f"{sorted(signature.outputs)}, but it names {unknown}."
             )
         tensors = {
-            name: to_tensor(name, value, signature.inputs[name])
+            name: to_tensor(name, value, signature.inputs[name], self.max_elements)
             for name, value in inputs.items()
         }
+        if not any(isinstance(value, tf.Tensor) for value in inputs.values()):
+            check_size(tensors, self.max_elements)  # A client never sends a tensor.
         outputs = self._model.signatures[signature_name](**tensors)
         return {name: outputs[name] for name in output_filter or sorted(outputs)}

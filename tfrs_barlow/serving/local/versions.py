@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import tensorflow as tf
 
+from tfrs_barlow.serving.local.inputs import MAX_BODY_BYTES
 from tfrs_barlow.serving.local.servable import Servable
 from tfrs_barlow.serving.versions import newest
 
@@ -26,6 +27,7 @@ class Versions(Generic[_Servable]):
         path: The folder of the versions; or one version, which is never replaced.
         load: Makes a servable of the folder of a version.
         name: The name of the model; None for that of the folder.
+        max_body_bytes: Of a request.
 
     Attributes:
         name: The name of the model.
@@ -37,7 +39,9 @@ class Versions(Generic[_Servable]):
         path: pathlib.Path,
         load: Callable[[pathlib.Path], _Servable],
         name: str | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
+        self.max_body_bytes = max_body_bytes
         self._path, self._load = path, load
         self._loaded = newest(path)
         is_version = self._loaded == path
