@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import weakref
 from collections.abc import Callable, Iterator
@@ -222,6 +223,17 @@ class Server:
         with urllib.request.urlopen(f"{self.url}/page/recommendations", data) as answer:
             return json.load(answer)
 
+    def status_of(self, data: bytes, **headers: str) -> int:
+        """The status of the page's request with any body."""
+        request = urllib.request.Request(
+            f"{self.url}/page/recommendations", data, headers=headers
+        )
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
     def stop(self) -> None:
         self.process.terminate()
         assert self.process.wait(timeout=30) in (0, -15)
@@ -235,7 +247,12 @@ def test_under_load_a_new_version_comes_in_and_only_bad_requests_fail(
 ) -> None:
     make_genres(tmp_path / "films")
     flags = (f"--titles={files / 'movies.csv'}", f"--users={files / 'ratings.csv'}")
-    server = Server(tmp_path / "films", *flags)
+    limits = ("--max_body_bytes=2000000", "--max_elements=4096", "--allow_host=My.Box")
+    server = Server(tmp_path / "films", *flags, *limits)
+    assert server.status_of(b" " * 2_000_001) == 413
+    assert server.status_of(b'{"items": ["10"]}', host="evil.example") == 421
+    assert server.status_of(b'{"items": ["10"]}', host="my.box") == 200
+    assert server.status_of(json.dumps({"items": ["10"] * 4097}).encode()) == 400
     failures, versions, refused = [], set(), set()
     done = threading.Event()
     history = np.array([[10]])
@@ -343,6 +360,16 @@ def test_a_port_in_use_is_named(
         assert re.match(f"error: --port must be a free port .*{port}", error)
         error = error_of(capsys, genres, "--port=0", f"--grpc_port={port}")
         assert re.match(f"error: --grpc_port must be a free port .*{port}", error)
+
+
+@pytest.mark.parametrize("flag", ["max_body_bytes", "max_elements"])
+@pytest.mark.parametrize("limit", ["0", "-1", "many", "1e6", str(2**31)])
+def test_a_wrong_limit_is_named(
+    flag: str, limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command.main([f"--{flag}={limit}"])
+    assert f"argument --{flag}: invalid" in capsys.readouterr().err
 
 
 def test_a_missing_model_is_named(

@@ -128,6 +128,7 @@ def test_a_digest_finds_checksums_that_were_changed_too(copy: pathlib.Path) -> N
     [
         (None, "has no assets.extra/manifest.json"),
         ("{", "cannot be read"),
+        ("[" * 10**5, "cannot be read"),
         ("[]", "cannot be read"),
         ('{"format": 1, "files": {}}', "cannot be read"),
         ('{"format": 1, "description": {"dim": 1}, "files": {}}', "cannot be read"),
@@ -150,6 +151,21 @@ def test_the_manifest_of_a_later_package_is_an_error(copy: pathlib.Path) -> None
     (copy / MANIFEST).write_text(json.dumps(later))
     with pytest.raises(
         tfrsb.serving.CorruptExportError, match="must have the format 1, but it has 2"
+    ):
+        tfrsb.serving.verify(copy)
+
+
+@pytest.mark.parametrize("content", ["flip", "gone"])
+def test_a_changed_description_is_refused(copy: pathlib.Path, content: str) -> None:
+    raw = (copy / MANIFEST).read_text()
+    changed = {
+        "flip": raw.replace('"max_length": 6', '"max_length": 7'),
+        "gone": raw.replace("description_checksum", "description_checksun"),
+    }
+    assert changed[content] != raw
+    (copy / MANIFEST).write_text(changed[content])
+    with pytest.raises(
+        tfrsb.serving.CorruptExportError, match=r"description in|description_checksum"
     ):
         tfrsb.serving.verify(copy)
 

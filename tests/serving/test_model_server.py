@@ -34,6 +34,7 @@ pytest.importorskip("starlette", reason=WHY)
 pytest.importorskip("tensorflow_serving.apis", reason=WHY)
 
 from starlette.applications import Starlette  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
 from tensorflow_serving.apis import (  # noqa: E402
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -80,7 +81,9 @@ def serving(version: pathlib.Path, make_request: Callable[..., Any]) -> Iterator
     versions = Versions(version, Servable)
     grpc_server, port = grpc_api.start(versions, "127.0.0.1:0")
     app = Starlette(
-        routes=rest_api.routes(versions), exception_handlers=rest_api.error_handlers()
+        routes=rest_api.routes(versions),
+        exception_handlers=rest_api.error_handlers(),
+        middleware=[Middleware(rest_api.HostCheck, hosts={"127.0.0.1"})],
     )
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     request = functools.partial(make_request, model=versions.name)
@@ -344,6 +347,11 @@ def forged(dtype: int, *sizes: int, unknown_rank: bool = False) -> Any:
         {"history": forged(types_pb2.DT_RESOURCE, 1, 1)},
         {"k": forged(types_pb2.DT_INT32, *[1] * 9)},
         {"k": forged(types_pb2.DT_INT32, *[1] * 300)},
+        # One element stands for all that are missing: gigabytes.
+        {"history": forged(types_pb2.DT_STRING, 1, 2**25)},
+        {"history": forged(types_pb2.DT_STRING, 0, 2**40)},
+        {"history": forged(types_pb2.DT_STRING, 4096, 1)},
+        {"history": forged(types_pb2.DT_STRING, 1000, 1000)},
     ],
 )
 def test_grpc_refuses_forged_tensors(films_server: Server, bad: dict[str, Any]) -> None:
@@ -351,6 +359,91 @@ def test_grpc_refuses_forged_tensors(films_server: Server, bad: dict[str, Any]) 
         films_server.predict("recommend", **{"history": [["Film 01"]], **bad})
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert films_server.predict("recommend", history=[["Film 01"]])
+
+
+@pytest.mark.parametrize(
+    ("signature", "inputs"),
+    [
+        # The last string stands for all, or one row for all: copied each time.
+        (
+            "embed",
+            {
+                "history": tensor_pb2.TensorProto(
+                    dtype=7,
+                    string_val=[b"x" * 2000],
+                    tensor_shape={"dim": [{"size": 1000}, {"size": 1}]},
+                )
+            },
+        ),
+        ("recommend", {"history": [[""]] * 1000, "excluded": [["x" * 2000]]}),
+        ("recommend", {"history": [[""]] * 1025, "k": 1}),
+        ("recommend", {"history": [[""]], "k": 2**30}),
+        ("similar_items", {"items": [""] * 1000, "k": 2000}),
+        ("embed_ragged", {"values": ["a"], "row_lengths": [2**63 - 1] * 2 + [3]}),
+        ("embed_examples", {"examples": [serialized_example(k=2**40)]}),
+        ("embed_examples", {"examples": [b""] * 1025}),
+    ],
+)
+def test_grpc_refuses_what_is_large_once_it_is_dense(
+    films_server: Server, signature: str, inputs: dict[str, Any]
+) -> None:
+    inputs = {
+        name: np.array(value, np.int64) if name == "row_lengths" else value
+        for name, value in inputs.items()
+    }
+    with pytest.raises(grpc.RpcError, match="must have at most 1048576 elements"):
+        films_server.predict(signature, **inputs)
+
+
+def test_grpc_refuses_large_messages(films_server: Server) -> None:
+    history = np.array([["x" * 17 * 2**20]], object)
+    for compression in (None, grpc.Compression.Gzip):
+        with pytest.raises(grpc.RpcError) as error:
+            message = films_server.request("recommend", history=history)
+            films_server.stub.Predict(message, compression=compression)
+        assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def raw(server: Server, head: str, *chunks: bytes) -> bytes:
+    """The response to a request that is sent as it is, until it is answered."""
+    address = server.url.split("/")[2]
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = f"POST /v1/models/films:predict HTTP/1.1\r\nHost: {address}\r\n{head}"
+        connection.sendall(head.encode() + b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            for chunk in chunks:
+                connection.sendall(chunk)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while part := connection.recv(2**16):
+                answer += part
+        return answer
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8501", "127.0.0.1.evil.example", "", "[::1"]
+)
+def test_rest_refuses_other_hosts(films_server: Server, host: str) -> None:
+    """A page whose name comes to mean this machine sends that name."""
+    request = urllib.request.Request(films_server.url, headers={"Host": host})
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(request)
+    assert error.value.code == 421
+    assert "--allow_host" in json.load(error.value)["error"]
+
+
+def test_rest_refuses_a_large_body_by_its_declared_size(films_server: Server) -> None:
+    answer = raw(films_server, f"Content-Length: {100 * 2**20}")  # Sends none of it.
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"the body must have at most 16777216 bytes" in answer
+
+
+def test_rest_does_not_read_an_endless_body(films_server: Server) -> None:
+    chunk = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+    answer = raw(films_server, "Transfer-Encoding: chunked", *[chunk] * 17)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 413 ")
+    assert films_server.post({"instances": [["Film 01"]]})[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -364,6 +457,9 @@ def test_grpc_refuses_forged_tensors(films_server: Server, bad: dict[str, Any]) 
         ({"instances": [[10]], "inputs": [[10]]}, "instances and inputs"),
         ({"instances": []}, "at least one row"),
         ({"instances": [["Alien"]]}, "history must be a int64 tensor"),
+        # NumPy would make all of them as wide as the longest.
+        ({"instances": [["x" * 2**20] + [""] * 2**17]}, "it holds a str"),
+        ({"instances": [[10]] * 1025}, "at most 1048576 elements"),
         ({"instances": [[10], [10, 11]]}, "history must be a int64 tensor"),
         ({"instances": [[[10]]]}, "history must be a int64 tensor"),
         ({"instances": [10]}, "history must be int64 of shape"),

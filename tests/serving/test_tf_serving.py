@@ -1,6 +1,7 @@
 """What TensorFlow Serving reads in addition to the model, parsed by its messages."""
 
 import pathlib
+import resource
 from typing import Any
 
 import numpy as np
@@ -173,3 +174,29 @@ def test_the_next_export_leaves_an_edited_file_alone(tmp_path: pathlib.Path) -> 
     assert (tmp_path / "models.config").read_text() == "# mine"
     assert (tmp_path / "batching_parameters.txt").exists()
     assert (tmp_path / "2").is_dir()
+
+
+def test_an_empty_file_of_a_full_disk_is_written_again(tmp_path: pathlib.Path) -> None:
+    write_configuration(tmp_path)
+    expected = (tmp_path / "models.config").read_text()
+    (tmp_path / "models.config").write_text("")
+    (tmp_path / "batching_parameters.txt").write_text("edited")
+    write_configuration(tmp_path)
+    assert (tmp_path / "models.config").read_text() == expected
+    assert (tmp_path / "batching_parameters.txt").read_text() == "edited"
+
+
+@pytest.mark.parametrize("most", [0, 100, 2_000, 20_000])
+def test_without_space_there_is_an_oserror_and_no_version(
+    tmp_path: pathlib.Path, most: int
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        with pytest.raises(OSError):
+            exported(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path for path in tmp_path.iterdir() if path.name.isdigit()] == []
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert exported(tmp_path).name == "1"
