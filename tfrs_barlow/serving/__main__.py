@@ -64,10 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"  gRPC  {flags.host}:{grpc_port}",
         flush=True,
     )
+    hosts = ["localhost", "127.0.0.1", "[::1]", flags.host, *flags.allow_host]
     app = Starlette(
         routes=page.routes(versions) + rest_api.routes(versions),
         exception_handlers=rest_api.error_handlers(),
-        middleware=[Middleware(rest_api.HostCheck, hosts=_hosts(flags))],
+        middleware=[Middleware(rest_api.HostCheck, hosts=[*map(str.lower, hosts)])],
     )
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with contextlib.suppress(KeyboardInterrupt):
@@ -110,11 +111,6 @@ def _limit(text: str) -> int:
     if not 1 <= int(text) < 2**31:
         raise ValueError(text)  # argparse names the flag.
     return int(text)
-
-
-def _hosts(flags: argparse.Namespace) -> set[str]:
-    names = ["localhost", "127.0.0.1", "[::1]", flags.host, *flags.allow_host]
-    return {name.lower() for name in names}
 
 
 def _use_demo(flags: argparse.Namespace) -> None:

@@ -90,10 +90,9 @@ def verify(path: str | os.PathLike[str], *, digest: str | None = None) -> Manife
         digest: What this function returned for the export before; None accepts any.
 
     Returns:
-        An object with two attributes. `description` has the attributes `dim`,
-        `max_length`, `default_k`, `exclude_history`, `item_type`, `candidates` (their
-        number), `popularity`, `index` and `recall`. `digest` is a string that
-        identifies the contents of all files.
+        An object with the attributes `description` (`dim`, `max_length`, `default_k`,
+        `exclude_history`, `item_type`, `candidates` (their number), `popularity`,
+        `index`, `recall`) and `digest`, a string that identifies all contents.
 
     Raises:
         TypeError: If `path` is not a path or `digest` is not a string.

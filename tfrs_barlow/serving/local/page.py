@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from tfrs_barlow.serving.local.inputs import MAX_ELEMENTS
 from tfrs_barlow.serving.local.rest_api import body_of, parsed, to_json
 from tfrs_barlow.serving.local.servable import Servable
 from tfrs_barlow.serving.local.versions import Versions
@@ -36,7 +35,7 @@ class Guide(Servable):
         folder: The folder of the version.
         titles: By id; an item without one is shown by its id.
         histories: By user; the users to compare with.
-        max_elements: Of a request.
+        **limits: Passed on to `Servable`.
     """
 
     def __init__(
@@ -44,9 +43,9 @@ class Guide(Servable):
         folder: pathlib.Path,
         titles: Mapping[str, str] | None = None,
         histories: Mapping[str, Sequence[str]] | None = None,
-        max_elements: int = MAX_ELEMENTS,
+        **limits: int,
     ) -> None:
-        super().__init__(folder, max_elements)
+        super().__init__(folder, **limits)
         self._titles = dict(titles or {})
         self._is_string = self.description.item_type == "string"
         # All candidates, and the popular ones first if the export knows them.

@@ -83,11 +83,7 @@ async def body_of(request: Request, max_bytes: int) -> bytes:
 
 
 class HostCheck:
-    """Answers requests to its hosts alone.
-
-    A web page can make its name one of this machine (DNS rebinding), and could read the
-    answers then.
-    """
+    """Refuses other hosts: a page's name can come to mean this machine, to read it."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
         self._app, self._hosts = app, hosts
@@ -95,8 +91,7 @@ class HostCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
         if scope["type"] == "http":
-            named = Headers(scope=scope).get("host", "")
-            host = re.sub(r":\d*$", "", named).lower()
+            host = re.sub(r":\d*$", "", Headers(scope=scope).get("host", "")).lower()
             if host not in self._hosts:
                 error = f"{host} is not served. --allow_host can add it."
                 await to_json({"error": error}, 421)(scope, receive, send)
