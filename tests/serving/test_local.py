@@ -303,7 +303,9 @@ def test_under_load_a_new_version_comes_in_and_only_bad_requests_fail(
     assert "has no assets.extra/manifest.json" in server.wait_for("Refused")
     shutil.copytree(second, tmp_path / "films" / "2", dirs_exist_ok=True)
     server.wait_for("Serving version 2")
-    time.sleep(0.2)
+    end = time.monotonic() + 60
+    while {version for version, _ in versions} != {1, 2} and time.monotonic() < end:
+        time.sleep(0.05)
     done.set()
     for client in clients:
         client.join()
