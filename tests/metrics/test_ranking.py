@@ -101,6 +101,7 @@ def test_accuracy_by_hand() -> None:
     assert result(MRR(3), *RANKS_1_2_4) == pytest.approx((1 + 1 / 2) / 3)
 
 
+@pytest.mark.slow  # Numba compiles it for half a minute.
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_accuracy_agrees_with_ranx(k: int) -> None:
     """An independent implementation, on random scores."""

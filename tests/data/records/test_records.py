@@ -1,5 +1,6 @@
 """Written sequences: what is read is what was written, or an error names the damage."""
 
+import functools
 import itertools
 import json
 import os
@@ -241,8 +242,8 @@ class TestTrainingBatches:
     def test_a_damaged_file_is_named_while_it_is_read(
         self, layout: str, folder: pathlib.Path
     ) -> None:
-        damage(folder / "sequences-00001-of-00003.tfrecord", place=30)
         batches = training_batches(folder, batch_size=4, length=3, layout=layout)
+        damage(folder / "sequences-00001-of-00003.tfrecord", place=30)
         with pytest.raises(
             tf.errors.InvalidArgumentError,
             match=r"sequences-00001-of-00003.tfrecord is damaged: only 0 of 2 records",
@@ -250,18 +251,26 @@ class TestTrainingBatches:
             take(batches, 10)
 
 
+READERS: list[Callable[[pathlib.Path], Any]] = [
+    verify_sequences,
+    load_sequences,
+    functools.partial(read_sequences, batch_size=2),
+    functools.partial(training_batches, batch_size=2, length=3),
+]
+
+
 class TestDamage:
     def test_of_a_record(self, folder: pathlib.Path) -> None:
         name = "sequences-00002-of-00003.tfrecord"
-        verify_sequences(folder)
+        opened = read_sequences(folder, batch_size=2)
         damage(folder / name)
-        for read in (verify_sequences, load_sequences):
+        for read in READERS:
             with pytest.raises(
                 MalformedFileError, match=f"written: {name} has changed"
             ):
                 read(folder)
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} is damaged"):
-            list(read_sequences(folder, batch_size=2))
+            list(opened)
 
     def test_of_a_record_whose_checksum_was_adapted(self, folder: pathlib.Path) -> None:
         """The message names no operation of TensorFlow."""
@@ -282,18 +291,11 @@ class TestDamage:
         path = folder / "sequences-00000-of-00003.tfrecord"
         forged = bytes.fromhex("0000000000010000 aa3d6be4")
         path.write_bytes(forged + path.read_bytes()[12:])
-        with pytest.raises(MalformedFileError, match=f"{path.name} has changed"):
-            load_sequences(folder)
+        for read in READERS:
+            with pytest.raises(MalformedFileError, match=f"{path.name} has changed"):
+                read(folder)
 
-    @pytest.mark.parametrize(
-        "read",
-        [
-            load_sequences,
-            verify_sequences,
-            lambda path: read_sequences(path, batch_size=2),
-            lambda path: training_batches(path, batch_size=2, length=3),
-        ],
-    )
+    @pytest.mark.parametrize("read", READERS)
     def test_of_lengths(
         self, read: Callable[[pathlib.Path], object], folder: pathlib.Path
     ) -> None:

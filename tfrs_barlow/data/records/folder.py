@@ -155,12 +155,14 @@ def interrupted_files(path: str, names: Sequence[str]) -> list[str]:
 
 
 def open_folder(path: str | os.PathLike[str]) -> RecordFolder:
-    """Opens a folder of written sequences, and checks the length of each file.
+    """Opens a folder of written sequences, and checks each file by its checksum.
+
+    TensorFlow trusts the lengths in a file of records: a forged one ends the process.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        MalformedFileError: If the folder is incomplete, or a file is missing or has
-            another length.
+        MalformedFileError: If the folder is incomplete, or files are missing or have
+            changed; the message names them all.
     """
     folder = local_folder(path)
     if not folder.is_dir():
@@ -170,15 +172,15 @@ def open_folder(path: str | os.PathLike[str]) -> RecordFolder:
         )
     opened = RecordFolder(folder, _read_manifest(folder))
     _refuse(folder, _wrong_lengths(opened))
+    _refuse(folder, _wrong_checksums(opened))
     return opened
 
 
 def verify_sequences(path: str | os.PathLike[str]) -> None:
     """Checks the folder that `write_sequences` has written against its checksums.
 
-    `load_sequences` does so too. `read_sequences` and `training_batches` check less:
-    that the folder is complete, the length of each file, and the CRC of each record as
-    it is read.
+    So does each function that opens the folder; this one reads nothing else. Readers
+    also check the CRC of each record as they read it.
 
     Args:
         path: The folder.
@@ -196,14 +198,7 @@ def verify_sequences(path: str | os.PathLike[str]) -> None:
         >>> tfrsb.data.write_sequences(sequences, folder, vocabulary=vocabulary)
         >>> tfrsb.data.verify_sequences(folder)
     """
-    open_verified_folder(path)
-
-
-def open_verified_folder(path: str | os.PathLike[str]) -> RecordFolder:
-    """Opens a folder of written sequences, and checks each file by its checksum."""
-    folder = open_folder(path)
-    _refuse(folder.path, _wrong_checksums(folder))
-    return folder
+    open_folder(path)
 
 
 def _read_manifest(folder: pathlib.Path) -> RecordManifest:

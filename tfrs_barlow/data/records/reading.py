@@ -14,7 +14,6 @@ from tfrs_barlow.data.records.folder import (
     RecordFolder,
     UserType,
     open_folder,
-    open_verified_folder,
 )
 from tfrs_barlow.data.sequences import UserSequences
 from tfrs_barlow.data.vocabulary import Vocabulary
@@ -108,8 +107,7 @@ def load_sequences(
         >>> (loaded.item_ids == sequences.item_ids).all(), names == vocabulary
         (np.True_, True)
     """
-    # TensorFlow trusts the lengths in a file: a forged one can end the process.
-    folder = open_verified_folder(path)
+    folder = open_folder(path)
     user_type = folder.manifest.user_type
     blocks = _all_blocks(folder).rebatch(_RECORDS_PER_BLOCK * _BLOCKS_AT_ONCE)
     parsed = blocks.map(
