@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -98,3 +99,13 @@ def test_another_first_batch_of_an_unknown_function_is_said_to_be_ignored(
 
     require_same_run(settings(model(), batches()), settings(model(), other), PATH)
     assert "make_batches gives another first batch. This is ignored" in caplog.text
+
+
+@pytest.mark.parametrize("other", [object(), types.SimpleNamespace(strategy="one")])
+def test_arguments_that_cannot_be_compared_are_left_out(other: Any) -> None:
+    def make(flags: Any, first_step: int) -> tf.data.Dataset:
+        return batches()(first_step=first_step)
+
+    then = settings(model(), functools.partial(make, other))
+    now = functools.partial(make, types.SimpleNamespace(strategy="two"))
+    require_same_run(then, settings(model(), now), PATH)

@@ -32,6 +32,7 @@ def run_settings(
 
     They are the class of the optimizer, the views, the first batch, and the arguments
     of a `functools.partial`: numbers and strings as they are, arrays by their checksum.
+    Other objects and paths are not compared, since equal ones may look different.
     """
     views = [layer for layer in model.submodules if isinstance(layer, TwoViews)]
     configs: Any = [_without(("name", "seed"), layer.get_config()) for layer in views]
@@ -84,8 +85,19 @@ def _arguments(make_batches: Callable[..., tf.data.Dataset]) -> dict[str, Any]:
     return {
         name: value if _is_plain(value) else _digest(value)
         for name, value in bound.arguments.items()
-        if name != "first_step" and not callable(value) and not _is_path(value)
+        if name != "first_step" and _is_comparable(value) and not _is_path(value)
     }
+
+
+def _is_comparable(value: Any) -> bool:
+    """Whether two such values are equal if their checksums are."""
+    if dataclasses.is_dataclass(value):
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if isinstance(value, Mapping):
+        value = list(value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_comparable, value))
+    return _is_plain(value) or isinstance(value, np.ndarray | np.generic | tf.Tensor)
 
 
 def _is_plain(value: Any) -> bool:
