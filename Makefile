@@ -26,7 +26,8 @@ test-slow: $(VENV)/.test $(VENV)/.notebooks ## Run the tests that kill processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(PYTEST_FLAGS)
 
 test-hostile: $(VENV)/.test ## Generate hostile inputs, 20 seconds a kind.
-	$(BIN)/python -m pytest tests/hostile -n 2 --dist load -m hostile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest tests/hostile -n 2 --dist load -m hostile \
+		-rP --show-capture=stdout $(PYTEST_FLAGS)
 
 test-beam: ## Run the tests of the Beam pipeline, in a separate environment.
 	$(MAKE) VENV=.venv-beam EXTRAS=test,beam .venv-beam/.test
