@@ -48,8 +48,6 @@ def well_formed(text: str) -> list[Event]:
     """What Python's `csv` reads, without the rows that cannot be events."""
     events = []
     for row in list(csv.reader(io.StringIO(text, newline=""), strict=True))[1:]:
-        while len(row) > 4 and row[-1] == "":
-            row = row[:-1]
         is_time = len(row) == 4 and re.fullmatch(r"\s*[+-]?\d+\s*", row[2])
         if is_time and row[0] and row[1]:
             events.append((row[0], row[1], int(row[2])))

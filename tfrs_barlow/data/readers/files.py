@@ -38,6 +38,8 @@ SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 PARQUET = ".parquet"
 
 _CHUNK = 1 << 20
+# Stands in a surplus field that is empty: a character that no text has.
+_SURPLUS = "\x1f"
 # Lines of up to 2 MB need no more memory than the rest.
 _LONGEST_LINE = 1 << 28
 # How many vectors of 2,048 rows are checked at a time.
@@ -213,18 +215,20 @@ class _DelimitedFile(_File):
             if quotes or (breaks and not returns == pairs == breaks):
                 self._unify_line_breaks()
                 returns = 0
+        self._mark_surplus_fields(has_plain_lines=not quotes and not returns)
         options = ", parallel=false" if has_quotes else ""
         if not returns:
             options += ", new_line='\\n'"
         return options
 
     def _count(self, *parts: bytes) -> list[int]:
-        r"""Counts parts of the file; `\r\n` is not cut apart."""
+        r"""Counts parts of the file, of which none that is asked for is cut apart."""
         counts = [0] * len(parts)
         with self._path.open("rb") as file:
             while chunk := file.read(_CHUNK):
-                if chunk.endswith(b"\r"):
-                    chunk += file.read(1)
+                cut = b"\r", self._separator.encode()
+                while chunk.endswith(cut) and (more := file.read(1)):
+                    chunk += more
                 for number, part in enumerate(parts):
                     counts[number] += chunk.count(part)
         return counts
@@ -265,6 +269,34 @@ class _DelimitedFile(_File):
             while part := content[end : end + _CHUNK]:
                 file.write(part)
                 end += len(part)
+        copy.replace(self._path)
+
+    def _mark_surplus_fields(self, *, has_plain_lines: bool) -> None:
+        """Makes surplus fields that are empty visible: DuckDB would drop them."""
+        separator, width = self._separator.encode(), len(self._header)
+        with self._path.open("rb") as file:
+            file.seek(-1, io.SEEK_END)
+            is_last = file.read() == separator
+        if not (is_last or any(self._count(separator + b"\n", separator + b"\r"))):
+            return
+        if has_plain_lines:
+            with self._path.open("rb") as file:
+                lines = (line for line in file if line.count(separator) >= width)
+                if not any(line.rstrip(b"\r\n").endswith(separator) for line in lines):
+                    return
+        copy = self._path.with_name("marked.csv")
+        limit = csv.field_size_limit(self._path.stat().st_size + 1)
+        try:
+            with io.TextIOWrapper(
+                copy.open("wb"), "utf-8", errors="surrogateescape", newline=""
+            ) as file:
+                for _, fields in self._rows(strict=False):
+                    row, self._lines.row = self._lines.row, ""
+                    text = row.rstrip("\r\n")
+                    is_surplus = len(fields) > width and not fields[-1]
+                    file.write(text + _SURPLUS * is_surplus + row[len(text) :])
+        finally:
+            csv.field_size_limit(limit)
         copy.replace(self._path)
 
     def _read_header(self) -> tuple[list[str], int, int]:
@@ -333,6 +365,7 @@ class _DelimitedFile(_File):
                 place = f"line {line}"
                 return place, MalformedFileError(f"{self.name}, {place}: {problem}")
         assert reject is not None
+        found = found.removesuffix(_SURPLUS.encode())
         form = f"{len(self._header)} fields in UTF-8"
         return f"line {reject}", malformed_line(self.name, reject, found, form)
 
@@ -362,11 +395,12 @@ class _LongLineError(Exception):
 
 
 class _Remembering:
-    """Lines that remember the last one, and how many quotes they had."""
+    """Lines that remember the last one, those of a row, and the number of quotes."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
         self.last = ""
+        self.row = ""
         self.quotes = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -374,6 +408,7 @@ class _Remembering:
 
     def __next__(self) -> str:
         self.last = next(self._lines)
+        self.row += self.last
         self.quotes += self.last.count('"')
         return self.last
 
