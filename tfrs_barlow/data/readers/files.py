@@ -206,7 +206,9 @@ class _DelimitedFile(_File):
         DuckDB takes one kind of line break in a file; it can lose rows behind a quote
         that never ends, and where it reads in parallel and quotes hold line breaks.
         """
-        quotes, returns = self._count(b'"', b"\r")
+        separator = self._separator.encode()
+        ends = [separator + b"\n", separator + b"\r"]
+        quotes, returns, *empty_ends = self._count(b'"', b"\r", *ends)
         has_quotes = quotes > quotes_in_header
         if has_quotes:
             self._require_closed_quotes()
@@ -215,7 +217,8 @@ class _DelimitedFile(_File):
             if quotes or (breaks and not returns == pairs == breaks):
                 self._unify_line_breaks()
                 returns = 0
-        self._mark_surplus_fields(has_plain_lines=not quotes and not returns)
+        if any(empty_ends) or self._last_byte() == separator:
+            self._mark_surplus_fields(has_plain_lines=not quotes and not returns)
         options = ", parallel=false" if has_quotes else ""
         if not returns:
             options += ", new_line='\\n'"
@@ -271,14 +274,14 @@ class _DelimitedFile(_File):
                 end += len(part)
         copy.replace(self._path)
 
+    def _last_byte(self) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(-1, io.SEEK_END)
+            return file.read()
+
     def _mark_surplus_fields(self, *, has_plain_lines: bool) -> None:
         """Makes surplus fields that are empty visible: DuckDB would drop them."""
         separator, width = self._separator.encode(), len(self._header)
-        with self._path.open("rb") as file:
-            file.seek(-1, io.SEEK_END)
-            is_last = file.read() == separator
-        if not (is_last or any(self._count(separator + b"\n", separator + b"\r"))):
-            return
         if has_plain_lines:
             with self._path.open("rb") as file:
                 lines = (line for line in file if line.count(separator) >= width)
